@@ -1,0 +1,91 @@
+//! One face for every BMC: power, boot device, identity, sensors, event log.
+//!
+//! In: [`Bmc`] calls from the engine. Out: the BMC's answer or a [`BmcError`]. A driver (`redfish`, `ipmi`)
+//! implements the trait with its own timeouts; one conversation at a time per BMC is the business of
+//! [`guard::Guarded`], so that a slow BMC can never hold up another node.
+
+use async_trait::async_trait;
+use leasehold_domain::power::{BootSetting, PowerState, PowerTarget};
+use serde::{Deserialize, Serialize};
+
+/// What a BMC says about the machine it belongs to. Everything is optional: BMCs differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub manufacturer: Option<String>,
+    pub model: Option<String>,
+    pub serial: Option<String>,
+    /// The system's UUID (SMBIOS type 1), lower case with dashes.
+    pub system_uuid: Option<String>,
+    pub bmc_firmware: Option<String>,
+    pub bios_version: Option<String>,
+}
+
+/// One sensor's reading.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sensor {
+    pub name: String,
+    /// The reading in `unit`; `None` when the sensor has no reading now (a powered-off fan, say).
+    pub value: Option<f64>,
+    /// `Celsius`, `RPM`, `V`, `W`, …
+    pub unit: String,
+    /// The BMC's own judgement: `ok`, `warning`, `critical`; `None` when it gives none.
+    pub health: Option<String>,
+}
+
+/// One entry of the BMC's event log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    pub id: String,
+    /// RFC 3339 where the BMC knows the time.
+    pub time: Option<String>,
+    pub severity: Option<String>,
+    pub message: String,
+}
+
+/// Why a BMC did not do what was asked. The text is for the person at the rack: what, why, what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BmcError {
+    /// Nothing answered at the address in time. Worth a later try.
+    #[error("the BMC at {address} does not answer ({detail}): check its power, cable, address and VLAN")]
+    Unreachable { address: String, detail: String },
+    /// It answered and refuses our credentials.
+    #[error("the BMC at {address} refuses the credentials: check user name and password ({detail})")]
+    Credentials { address: String, detail: String },
+    /// Its TLS certificate is not the one that was pinned when the node was enrolled.
+    #[error(
+        "the BMC at {address} shows another certificate ({got}) than the one pinned at enrolment ({pinned}): \
+         if it was replaced on purpose, clear the pin; otherwise something else answers at this address"
+    )]
+    Certificate { address: String, pinned: String, got: String },
+    /// It answered something that makes no sense.
+    #[error("the BMC at {address} answers in a way that cannot be used: {detail}")]
+    Protocol { address: String, detail: String },
+    /// It understood and said no.
+    #[error("the BMC at {address} refuses: {detail}")]
+    Refused { address: String, detail: String },
+    /// This BMC or driver has no way to do that.
+    #[error("the BMC at {address} cannot do that: {detail}")]
+    Unsupported { address: String, detail: String },
+}
+
+/// A BMC. Calls may be retried: each says what is wanted, and asking twice is harmless.
+#[async_trait]
+pub trait Bmc: Send + Sync {
+    /// Who the machine is. Also the check that address and credentials work at all.
+    async fn identity(&self) -> Result<Identity, BmcError>;
+    /// The power state right now.
+    async fn power(&self) -> Result<PowerState, BmcError>;
+    /// Asks for a power change and returns when the BMC has accepted it; the caller watches [`Bmc::power`].
+    /// `SoftOff` only asks the operating system (ACPI); `SoftReboot` is not sent to drivers.
+    async fn set_power(&self, target: PowerTarget) -> Result<(), BmcError>;
+    /// The boot override that is set now.
+    async fn boot_device(&self) -> Result<BootSetting, BmcError>;
+    /// Sets the boot override, once or persistent, in the given firmware mode.
+    async fn set_boot_device(&self, setting: BootSetting) -> Result<(), BmcError>;
+    /// All sensors that have a reading or a health.
+    async fn sensors(&self) -> Result<Vec<Sensor>, BmcError>;
+    /// The newest entries of the event log, newest first, at most `limit`.
+    async fn event_log(&self, limit: usize) -> Result<Vec<LogEntry>, BmcError>;
+    /// Ends what the driver holds open on the BMC (sessions). Called when a conversation is over.
+    async fn close(&self);
+}

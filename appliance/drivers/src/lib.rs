@@ -1,0 +1,6 @@
+//! How the appliance talks to hardware: BMCs (`bmc`) and, later, switches.
+//!
+//! In: an address, credentials, what is wanted. Out: what the device says, or a typed error that a technician
+//! understands. Drivers keep no durable state and know neither jobs nor policy.
+
+pub mod bmc;
