@@ -1,1 +1,4 @@
-//! 
+//!
+
+pub mod agent;
+pub mod image_map;
