@@ -3,4 +3,23 @@
 //! In: a read view of the state, a command, the moment it happens. Out: changes and events, or a refusal that
 //! says what, why and what to do. Everything else in the program is an adapter around this crate.
 
+pub mod address;
+pub mod command;
+pub mod decide;
+pub mod event;
+pub mod id;
+pub mod identity;
+pub mod image;
+pub mod job;
+pub mod mac;
+pub mod node;
+pub mod port;
 pub mod power;
+pub mod provision;
+pub mod refusal;
+pub mod view;
+
+pub use command::{Actor, Answer, Command, Context};
+pub use decide::{Decision, decide};
+pub use refusal::Refusal;
+pub use view::{Change, View};

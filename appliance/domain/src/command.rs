@@ -1,0 +1,150 @@
+//! Every command that can change the state, who gives it, and what it answers.
+//!
+//! Ids and secrets are made by the adapter and passed in: replaying the same commands gives the same state.
+
+use crate::address::Binding;
+use crate::id::{ImageId, JobId, NodeId, PortId, UserId};
+use crate::identity::User;
+use crate::image::{Image, ImageContent};
+use crate::job::{Job, JobInput, StepName};
+use crate::node::{Node, NodeSettings};
+use crate::port::{Port, PortSettings};
+use crate::power::{PowerState, PowerTarget};
+use crate::provision::Verb;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Who gives a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A user, by name.
+    User(String),
+    /// The local command line, by Unix user id.
+    Local(u32),
+    /// A part of the appliance: `engine`, `dhcp`, `agent`.
+    System(&'static str),
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Actor::User(name) => f.write_str(name),
+            Actor::Local(uid) => write!(f, "local user {uid}"),
+            Actor::System(part) => f.write_str(part),
+        }
+    }
+}
+
+/// The circumstances of a command.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub actor: Actor,
+    pub now: Timestamp,
+}
+
+/// How a step of a job ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepEnd {
+    Done(Option<String>),
+    /// For good. The reason becomes the node's `last_error`.
+    Failed(String),
+}
+
+/// A command.
+#[derive(Clone, Debug)]
+pub enum Command {
+    CreateNode { id: NodeId, settings: Box<NodeSettings> },
+    /// The whole new settings, based on `revision` of the node.
+    ChangeNode { id: NodeId, revision: u64, settings: Box<NodeSettings> },
+    DeleteNode { id: NodeId },
+    CreatePort { id: PortId, settings: Box<PortSettings> },
+    ChangePort { id: PortId, revision: u64, settings: Box<PortSettings> },
+    DeletePort { id: PortId },
+    /// A provision verb; `job` is the id of the job it starts.
+    Provision { node: NodeId, verb: Verb, job: JobId, input: Box<JobInput> },
+    /// A power change that a user wants.
+    Power { node: NodeId, target: PowerTarget, job: JobId, soft_timeout: Option<u32> },
+    SetMaintenance { node: NodeId, on: bool, reason: Option<String> },
+    /// Traits of a node: all of them, as they are to be.
+    SetTraits { node: NodeId, traits: Vec<String> },
+
+    /// The engine begins (again) with a step.
+    StartStep { job: JobId, step: StepName },
+    /// A step that runs tells how far it is.
+    StepProgress { job: JobId, step: StepName, detail: String },
+    EndStep { job: JobId, step: StepName, end: StepEnd },
+    /// `prepare-image` found or made this image.
+    UseImage { job: JobId, image: ImageId },
+    /// What a BMC said about power; `None`: it does not answer.
+    ObservePower { node: NodeId, power: Option<PowerState>, error: Option<String> },
+    /// The certificate of the node's BMC, seen at enrolment.
+    PinCertificate { node: NodeId, sha256: String },
+
+    /// A verified agent of this job called.
+    AgentHeartbeat { job: JobId, boot: u32, callback_url: String, certificate: Option<String>, version: String },
+    /// A verified agent of this job reports what the machine consists of.
+    SaveInventory { job: JobId, boot: u32, inventory: Value },
+    /// The agent says that it cannot go on.
+    AgentFailed { job: JobId, boot: u32, message: String },
+
+    /// An address was acknowledged, renewed or found taken.
+    Bind(Binding),
+    /// The client gives its address back.
+    Unbind { address: Ipv4Addr },
+
+    AddImage(Box<Image>),
+    ImageReady { id: ImageId, content: ImageContent },
+    ImageFailed { id: ImageId, reason: String },
+    DeleteImage { id: ImageId },
+
+    CreateUser(Box<User>),
+    SetPassword { user: UserId, password_hash: String, one_time: bool },
+}
+
+impl Command {
+    /// The name for audit, log and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::CreateNode { .. } => "create-node",
+            Command::ChangeNode { .. } => "change-node",
+            Command::DeleteNode { .. } => "delete-node",
+            Command::CreatePort { .. } => "create-port",
+            Command::ChangePort { .. } => "change-port",
+            Command::DeletePort { .. } => "delete-port",
+            Command::Provision { .. } => "provision",
+            Command::Power { .. } => "power",
+            Command::SetMaintenance { .. } => "set-maintenance",
+            Command::SetTraits { .. } => "set-traits",
+            Command::StartStep { .. } => "start-step",
+            Command::StepProgress { .. } => "step-progress",
+            Command::EndStep { .. } => "end-step",
+            Command::UseImage { .. } => "use-image",
+            Command::ObservePower { .. } => "observe-power",
+            Command::PinCertificate { .. } => "pin-certificate",
+            Command::AgentHeartbeat { .. } => "agent-heartbeat",
+            Command::SaveInventory { .. } => "save-inventory",
+            Command::AgentFailed { .. } => "agent-failed",
+            Command::Bind(_) => "bind-address",
+            Command::Unbind { .. } => "unbind-address",
+            Command::AddImage(_) => "add-image",
+            Command::ImageReady { .. } => "image-ready",
+            Command::ImageFailed { .. } => "image-failed",
+            Command::DeleteImage { .. } => "delete-image",
+            Command::CreateUser(_) => "create-user",
+            Command::SetPassword { .. } => "set-password",
+        }
+    }
+}
+
+/// What a command that was carried out answers: the thing as it is now.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Node(Arc<Node>),
+    Port(Arc<Port>),
+    Job(Arc<Job>),
+    Image(Arc<Image>),
+    /// Done, and there is nothing to show.
+    Done,
+}

@@ -1,0 +1,116 @@
+//! Decisions: `decide(view, command, context)` gives the changes and events that follow, or a refusal.
+//!
+//! In: a snapshot, a command, who and when. Out: a [`Decision`] or a [`Refusal`]. Pure, and quick: by key and by
+//! index, never by scan. One file for each kind of thing.
+
+mod agent;
+mod image;
+mod job;
+mod node;
+mod port;
+mod provision;
+mod user;
+
+use crate::command::{Answer, Command, Context};
+use crate::event::{Event, What};
+use crate::node::Node;
+use crate::refusal::Refusal;
+use crate::view::{Change, View};
+use std::sync::Arc;
+
+/// What follows from a command.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub changes: Vec<Change>,
+    pub events: Vec<Event>,
+    pub answer: Answer,
+}
+
+/// Decides a command.
+pub fn decide(view: &View, command: &Command, context: &Context) -> Result<Decision, Refusal> {
+    let mut room = Room { view, context, changes: Vec::new(), events: Vec::new() };
+    let answer = room.carry_out(command)?;
+    Ok(Decision { changes: room.changes, events: room.events, answer })
+}
+
+/// One decision in the making: what it reads, and what it has gathered so far.
+struct Room<'a> {
+    view: &'a View,
+    context: &'a Context,
+    changes: Vec<Change>,
+    events: Vec<Event>,
+}
+
+impl Room<'_> {
+    fn carry_out(&mut self, command: &Command) -> Result<Answer, Refusal> {
+        match command {
+            Command::CreateNode { id, settings } => self.create_node(*id, settings),
+            Command::ChangeNode { id, revision, settings } => self.change_node(*id, *revision, settings),
+            Command::DeleteNode { id } => self.delete_node(*id),
+            Command::SetMaintenance { node, on, reason } => self.set_maintenance(*node, *on, reason.as_deref()),
+            Command::SetTraits { node, traits } => self.set_traits(*node, traits),
+            Command::ObservePower { node, power, error } => self.observe_power(*node, *power, error.as_deref()),
+            Command::PinCertificate { node, sha256 } => self.pin_certificate(*node, sha256),
+
+            Command::CreatePort { id, settings } => self.create_port(*id, settings),
+            Command::ChangePort { id, revision, settings } => self.change_port(*id, *revision, settings),
+            Command::DeletePort { id } => self.delete_port(*id),
+
+            Command::Provision { node, verb, job, input } => self.provision(*node, *verb, *job, input),
+            Command::Power { node, target, job, soft_timeout } => self.power(*node, *target, *job, *soft_timeout),
+
+            Command::StartStep { job, step } => self.start_step(*job, *step),
+            Command::StepProgress { job, step, detail } => self.step_progress(*job, *step, detail),
+            Command::EndStep { job, step, end } => self.end_step(*job, *step, end),
+            Command::UseImage { job, image } => self.use_image(*job, *image),
+
+            Command::AgentHeartbeat { job, boot, callback_url, certificate, version } => {
+                self.agent_heartbeat(*job, *boot, callback_url, certificate.as_deref(), version)
+            }
+            Command::SaveInventory { job, boot, inventory } => self.save_inventory(*job, *boot, inventory),
+            Command::AgentFailed { job, boot, message } => self.agent_failed(*job, *boot, message),
+
+            Command::Bind(binding) => {
+                self.changes.push(Change::PutBinding(Arc::new(binding.clone())));
+                Ok(Answer::Done)
+            }
+            Command::Unbind { address } => {
+                self.changes.push(Change::DeleteBinding(*address));
+                Ok(Answer::Done)
+            }
+
+            Command::AddImage(image) => self.add_image(image),
+            Command::ImageReady { id, content } => self.image_ready(*id, content),
+            Command::ImageFailed { id, reason } => self.image_failed(*id, reason),
+            Command::DeleteImage { id } => self.delete_image(*id),
+
+            Command::CreateUser(user) => self.create_user(user),
+            Command::SetPassword { user, password_hash, one_time } => self.set_password(*user, password_hash, *one_time),
+        }
+    }
+
+    /// Records an event about a node, with its owner and lessee of this moment.
+    fn tell(&mut self, node: &Node, what: What) {
+        self.events.push(Event {
+            at: self.context.now,
+            node: Some(node.id),
+            owner: node.settings.owner.clone(),
+            lessee: node.settings.lessee.clone(),
+            what,
+        });
+    }
+
+    /// Records an event that belongs to no node.
+    fn tell_all(&mut self, what: What) {
+        self.events.push(Event { at: self.context.now, node: None, owner: None, lessee: None, what });
+    }
+
+    /// Writes a changed node: counts the revision, stamps the time.
+    fn put_node(&mut self, mut node: Node) -> Arc<Node> {
+        node.revision += 1;
+        node.updated_at = Some(self.context.now);
+        let node = Arc::new(node);
+        self.changes.push(Change::PutNode(node.clone()));
+        node
+    }
+}

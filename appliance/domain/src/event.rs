@@ -1,0 +1,41 @@
+//! What is recorded when something changed: the durable events. They name secrets never.
+
+use crate::id::{JobId, NodeId};
+use crate::job::{JobKind, StepName};
+use crate::power::PowerState;
+use crate::provision::ProvisionState;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One event, written with the change it tells of. Owner and lessee are those of that moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub at: Timestamp,
+    pub node: Option<NodeId>,
+    pub owner: Option<String>,
+    pub lessee: Option<String>,
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum What {
+    NodeCreated { name: Option<String> },
+    NodeChanged,
+    NodeDeleted { name: Option<String> },
+    PortCreated { address: String },
+    PortChanged { address: String },
+    PortDeleted { address: String },
+    Provision { from: ProvisionState, to: ProvisionState, target: Option<ProvisionState>, error: Option<String> },
+    Power { to: Option<PowerState> },
+    Maintenance { on: bool, reason: Option<String> },
+    JobStarted { job: JobId, kind: JobKind },
+    StepStarted { job: JobId, step: StepName, attempt: u32 },
+    StepEnded { job: JobId, step: StepName, ok: bool, detail: Option<String> },
+    JobEnded { job: JobId, kind: JobKind, ok: bool, detail: Option<String> },
+    AgentCalled { job: JobId, version: String },
+    InventorySaved,
+    ImageChanged { image: String, status: String },
+    UserChanged { user: String },
+}

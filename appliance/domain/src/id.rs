@@ -1,0 +1,33 @@
+//! Identifiers: UUIDs, one type for each kind of thing, so that they cannot be mixed up. Made by adapters.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )+};
+}
+
+ids! {
+    /// A node: one machine with its BMC.
+    NodeId,
+    /// A port: one network interface of a node, known by its MAC address.
+    PortId,
+    /// A job: one piece of long work on a node.
+    JobId,
+    /// An image in the data folder.
+    ImageId,
+    /// A user.
+    UserId,
+}

@@ -1,0 +1,112 @@
+//! Images in the data folder: what was asked for, what arrived, and whether it can be written to a disk.
+
+use crate::id::ImageId;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The digest that a user gave for the file as he knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Checksum {
+    pub algorithm: HashAlgorithm,
+    /// Lower-case hex.
+    pub hex: String,
+}
+
+/// Digests that are taken. MD5 and SHA-1 are not: they can be forged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashAlgorithm {
+    Sha256,
+    Sha512,
+}
+
+impl HashAlgorithm {
+    /// The name in `instance_info.image_os_hash_algo`.
+    pub fn name(self) -> &'static str {
+        match self {
+            HashAlgorithm::Sha256 => "sha256",
+            HashAlgorithm::Sha512 => "sha512",
+        }
+    }
+
+    /// The algorithm that makes digests of this many hex digits.
+    pub fn for_hex_length(length: usize) -> Option<HashAlgorithm> {
+        match length {
+            64 => Some(HashAlgorithm::Sha256),
+            128 => Some(HashAlgorithm::Sha512),
+            _ => None,
+        }
+    }
+}
+
+impl Checksum {
+    /// A digest in hex, with or without its algorithm in front (`sha256:…`). `None` when it is neither SHA-256 nor
+    /// SHA-512, or when the named algorithm and the length disagree.
+    pub fn parse(algorithm: Option<&str>, text: &str) -> Option<Checksum> {
+        let (named, hex) = match text.split_once(':') {
+            Some((name, hex)) => (Some(name), hex),
+            None => (algorithm, text),
+        };
+        let hex = hex.trim().to_ascii_lowercase();
+        let found = HashAlgorithm::for_hex_length(hex.len())?;
+        let agrees = named.is_none_or(|name| name.eq_ignore_ascii_case(found.name()));
+        (agrees && hex.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(Checksum { algorithm: found, hex })
+    }
+}
+
+/// How far an image has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageStatus {
+    /// Known, its bytes not yet here.
+    Queued,
+    /// Verified, unpacked to raw and packed for the agents.
+    Active,
+    /// It could not be used; the reason is for the user.
+    Failed(String),
+}
+
+/// What is known of an image once it is `Active`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageContent {
+    /// Bytes of the raw disk image, as written to a disk.
+    pub raw_size: u64,
+    /// SHA-256 of the raw disk image, hex.
+    pub raw_sha256: String,
+    /// Bytes that the packed image takes in the data folder.
+    pub stored_size: u64,
+    /// `raw` or `qcow2`: what the content of the given file was, whatever its name said.
+    pub given_format: String,
+}
+
+/// An image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    pub id: ImageId,
+    pub name: Option<String>,
+    /// Where it came from; `None`: uploaded.
+    pub source_url: Option<String>,
+    /// The digest of the file as given.
+    pub checksum: Checksum,
+    pub status: ImageStatus,
+    pub content: Option<ImageContent>,
+    pub created_at: Timestamp,
+    pub used_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_names_or_implies_its_algorithm() {
+        let sha256 = "a".repeat(64);
+        let expected = Some(Checksum { algorithm: HashAlgorithm::Sha256, hex: sha256.clone() });
+        assert_eq!(Checksum::parse(None, &sha256), expected);
+        assert_eq!(Checksum::parse(Some("sha256"), &sha256.to_uppercase()), expected);
+        assert_eq!(Checksum::parse(None, &format!("sha256:{sha256}")), expected);
+        assert_eq!(Checksum::parse(Some("sha512"), &sha256), None, "length and name disagree");
+        assert_eq!(Checksum::parse(None, &"a".repeat(32)), None, "MD5");
+        assert_eq!(Checksum::parse(None, &"g".repeat(64)), None);
+    }
+}

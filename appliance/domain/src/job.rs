@@ -1,0 +1,269 @@
+//! Jobs: long work on a node as an ordered list of named, idempotent steps, each with a deadline and a record.
+//!
+//! The record is what a user sees as timeline. Steps are kept by name, so that another version of the program can
+//! go on with a job or say that it cannot.
+
+use crate::id::{ImageId, JobId, NodeId};
+use crate::power::PowerTarget;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobKind {
+    /// Enroll → manageable: address and credentials of the BMC work.
+    Verify,
+    Inspect,
+    Clean,
+    Deploy,
+    /// Active → available: the machine is stopped, then cleaned.
+    Undeploy,
+    /// A machine that already runs is taken over as it is.
+    Adopt,
+    /// A change of power that a user asked for.
+    Power(PowerTarget),
+    /// After an abort: the machine must not go on booting into a job that is no more.
+    Stop,
+}
+
+/// One step. The names are stored and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepName {
+    /// The BMC answers and takes the credentials; its certificate is pinned.
+    CheckBmc,
+    ReadPower,
+    /// The image is in the data folder, verified and packed.
+    PrepareImage,
+    /// The next boot, and only that, is from the network.
+    BootFromNetwork,
+    /// Off and on again.
+    PowerCycle,
+    /// The agent calls back; until then the node is in a wait state.
+    AwaitAgent,
+    /// The agent reported what the machine consists of.
+    AwaitInventory,
+    Wipe,
+    WriteImage,
+    /// Firmware knows the new system (UEFI boot entry).
+    InstallBootloader,
+    PowerOff,
+    /// From now on the machine boots from its disk.
+    BootFromDisk,
+    PowerOn,
+    /// What the former user left on the node's record is gone.
+    ReleaseInstance,
+    /// The power change of a `Power` job.
+    ChangePower,
+    /// A step of another version of the program.
+    #[serde(other)]
+    Unknown,
+}
+
+impl StepName {
+    /// The stored and shown name.
+    pub fn name(self) -> &'static str {
+        match self {
+            StepName::CheckBmc => "check-bmc",
+            StepName::ReadPower => "read-power",
+            StepName::PrepareImage => "prepare-image",
+            StepName::BootFromNetwork => "boot-from-network",
+            StepName::PowerCycle => "power-cycle",
+            StepName::AwaitAgent => "await-agent",
+            StepName::AwaitInventory => "await-inventory",
+            StepName::Wipe => "wipe",
+            StepName::WriteImage => "write-image",
+            StepName::InstallBootloader => "install-bootloader",
+            StepName::PowerOff => "power-off",
+            StepName::BootFromDisk => "boot-from-disk",
+            StepName::PowerOn => "power-on",
+            StepName::ReleaseInstance => "release-instance",
+            StepName::ChangePower => "change-power",
+            StepName::Unknown => "unknown",
+        }
+    }
+
+    /// The step waits for the machine rather than works: the node shows a wait state meanwhile.
+    pub fn waits_for_machine(self) -> bool {
+        matches!(self, StepName::AwaitAgent | StepName::AwaitInventory)
+    }
+
+    /// Seconds after which the step has failed, with all its attempts. Generous: firmware of large servers takes ten
+    /// minutes to reach the network, and a full wipe of a slow disk takes hours.
+    pub fn deadline_seconds(self) -> i64 {
+        match self {
+            StepName::CheckBmc | StepName::ReadPower => 60,
+            StepName::BootFromNetwork | StepName::BootFromDisk => 180,
+            StepName::PowerCycle | StepName::PowerOff | StepName::PowerOn | StepName::ChangePower => 300,
+            StepName::AwaitAgent | StepName::AwaitInventory => 1800,
+            StepName::PrepareImage => 3600,
+            StepName::WriteImage => 7200,
+            StepName::Wipe => 24 * 3600,
+            StepName::InstallBootloader => 300,
+            StepName::ReleaseInstance | StepName::Unknown => 60,
+        }
+    }
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepState {
+    Pending,
+    Running,
+    Done,
+    Failed,
+}
+
+/// The record of one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    pub name: StepName,
+    pub state: StepState,
+    /// How often it was begun; more than once after a restart or a retry.
+    pub attempts: u32,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    /// When it has failed if it is not done.
+    pub deadline: Option<Timestamp>,
+    /// What came of it, or what it is waiting for, in a user's words.
+    pub detail: Option<String>,
+}
+
+/// How a job stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    Running,
+    Done,
+    Failed(String),
+    /// Another job or an abort took its place.
+    Superseded(String),
+}
+
+/// What the job needs beside the node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobInput {
+    /// The config drive: a file system image, base64 of gzip, as the API takes it; or `None`.
+    pub config_drive: Option<String>,
+    /// The image that `prepare-image` found or made.
+    pub image: Option<ImageId>,
+    /// Clean steps that a user asked for (`[{interface, step, args}]`); empty: the automatic wipe.
+    pub clean_steps: Vec<Value>,
+    /// Deploy even where this image already is (`rebuild`).
+    pub rebuild: bool,
+    /// How long a soft power change may take, in seconds.
+    pub soft_timeout: Option<u32>,
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    pub id: JobId,
+    pub node: NodeId,
+    pub kind: JobKind,
+    /// Of the list of steps: a program that knows another version refuses to go on.
+    pub version: u32,
+    /// The node's generation when the job began.
+    pub generation: u64,
+    /// How often the machine was started for this job; each start has a boot secret of its own.
+    pub boots: u32,
+    pub state: JobState,
+    pub steps: Vec<StepRecord>,
+    pub input: JobInput,
+    /// Who asked.
+    pub actor: String,
+    pub created_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+}
+
+/// The version of the lists in [`plan`].
+pub const JOB_VERSION: u32 = 1;
+
+/// The steps of a job, in order. `wipe`: automated cleaning is on for the node.
+pub fn plan(kind: JobKind, wipe: bool) -> Vec<StepName> {
+    use StepName::*;
+    let cleaning = [BootFromNetwork, PowerCycle, AwaitAgent, Wipe, PowerOff];
+    match kind {
+        JobKind::Verify => vec![CheckBmc, ReadPower],
+        JobKind::Inspect => vec![BootFromNetwork, PowerCycle, AwaitInventory, PowerOff],
+        JobKind::Clean if wipe => cleaning.to_vec(),
+        JobKind::Clean => vec![PowerOff],
+        JobKind::Deploy => vec![
+            PrepareImage,
+            BootFromNetwork,
+            PowerCycle,
+            AwaitAgent,
+            WriteImage,
+            InstallBootloader,
+            PowerOff,
+            BootFromDisk,
+            PowerOn,
+        ],
+        JobKind::Undeploy if wipe => [&[PowerOff, ReleaseInstance][..], &cleaning].concat(),
+        JobKind::Undeploy => vec![PowerOff, ReleaseInstance],
+        JobKind::Adopt => vec![CheckBmc, ReadPower],
+        JobKind::Power(_) => vec![ChangePower],
+        JobKind::Stop => vec![PowerOff],
+    }
+}
+
+impl Job {
+    /// The step that runs or comes next; `None` when all are done.
+    pub fn current(&self) -> Option<&StepRecord> {
+        self.steps.iter().find(|step| step.state != StepState::Done)
+    }
+
+    /// The job still has work to do.
+    pub fn is_running(&self) -> bool {
+        self.state == JobState::Running
+    }
+
+    /// The machine is meant to boot our ramdisk now: it was started for this job, and the agent is wanted until its
+    /// last step that needs it is done.
+    pub fn wants_agent(&self) -> bool {
+        let last_use = self.steps.iter().rposition(|step| {
+            matches!(
+                step.name,
+                StepName::AwaitAgent
+                    | StepName::AwaitInventory
+                    | StepName::Wipe
+                    | StepName::WriteImage
+                    | StepName::InstallBootloader
+            )
+        });
+        let boot = self.steps.iter().position(|step| step.name == StepName::PowerCycle);
+        match (boot, last_use) {
+            (Some(boot), Some(last)) => {
+                self.is_running()
+                    && self.steps[boot].state != StepState::Pending
+                    && self.steps[last].state != StepState::Done
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn step_names_are_what_is_stored() {
+        for kind in [JobKind::Verify, JobKind::Inspect, JobKind::Deploy, JobKind::Undeploy, JobKind::Stop] {
+            for step in plan(kind, true) {
+                assert_eq!(serde_json::to_value(step).expect("a string"), step.name());
+            }
+        }
+        assert_eq!(serde_json::from_str::<StepName>("\"of-tomorrow\"").expect("any name is read"), StepName::Unknown);
+    }
+
+    #[test]
+    fn a_node_is_never_freed_without_a_wipe_unless_its_keeper_said_so() {
+        assert!(plan(JobKind::Undeploy, true).contains(&StepName::Wipe));
+        assert!(plan(JobKind::Clean, true).contains(&StepName::Wipe));
+    }
+}

@@ -1,0 +1,138 @@
+//! A node: one machine, what its keepers say about it, and where it stands.
+
+use crate::id::{JobId, NodeId};
+use crate::power::{PowerState, PowerTarget};
+use crate::provision::{ProvisionState, Standing};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// A secret that only the appliance's key opens (BMC passwords). Never shown, logged or put in an event.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(pub Vec<u8>);
+
+impl std::fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealed(…)")
+    }
+}
+
+/// The attributes of a node that its keepers may set (Ironic's names and meaning).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeSettings {
+    pub name: Option<String>,
+    /// `ipmi` or `redfish`.
+    pub driver: String,
+    /// How to reach the BMC, without its secrets.
+    pub driver_info: Map<String, Value>,
+    /// The secret members of `driver_info` by name, sealed.
+    pub driver_secrets: BTreeMap<String, Sealed>,
+    pub properties: Map<String, Value>,
+    pub extra: Map<String, Value>,
+    /// What to deploy and how, from whoever uses the node now.
+    pub instance_info: Map<String, Value>,
+    pub instance_uuid: Option<Uuid>,
+    pub resource_class: Option<String>,
+    pub description: Option<String>,
+    pub owner: Option<String>,
+    pub lessee: Option<String>,
+    pub traits: BTreeSet<String>,
+    /// Wipe between two uses; `None`: as the appliance is configured (yes).
+    pub automated_clean: Option<bool>,
+    pub protected: bool,
+    pub protected_reason: Option<String>,
+    pub retired: bool,
+    pub retired_reason: Option<String>,
+    /// Attributes that are kept and shown but have no effect in the drivers here (`conductor_group`, `shard`, …).
+    pub labels: BTreeMap<String, Value>,
+}
+
+/// What a deploy agent told when it called back; it belongs to one job and is forgotten with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentContact {
+    pub job: JobId,
+    /// Where the agent takes commands.
+    pub callback_url: String,
+    /// The agent's own certificate (PEM), the only one accepted at `callback_url`.
+    pub certificate: Option<String>,
+    pub version: String,
+    pub last_seen: Timestamp,
+}
+
+/// A node and all that is known to be true of it now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    pub id: NodeId,
+    /// Counts changes, so that a writer can say on what he bases his change.
+    pub revision: u64,
+    pub settings: NodeSettings,
+    pub provision_state: ProvisionState,
+    pub target_provision_state: Option<ProvisionState>,
+    pub provision_updated_at: Option<Timestamp>,
+    pub power_state: Option<PowerState>,
+    pub target_power_state: Option<PowerTarget>,
+    pub maintenance: bool,
+    pub maintenance_reason: Option<String>,
+    /// Why the appliance itself put the node into maintenance (`power failure`, `clean failure`); `None`: it did not.
+    pub fault: Option<String>,
+    pub last_error: Option<String>,
+    /// The job that holds the node. A node has one at a time.
+    pub job: Option<JobId>,
+    /// Rises with every job, so that a report from an old one is recognised.
+    pub generation: u64,
+    /// SHA-256 of the BMC's certificate, pinned when the node was enrolled (hex).
+    pub bmc_certificate: Option<String>,
+    pub agent: Option<AgentContact>,
+    pub inspection_started_at: Option<Timestamp>,
+    pub inspection_finished_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Option<Timestamp>,
+}
+
+impl Node {
+    /// A node as it is when it has just been enrolled.
+    pub fn enrolled(id: NodeId, settings: NodeSettings, now: Timestamp) -> Node {
+        Node {
+            id,
+            revision: 0,
+            settings,
+            provision_state: ProvisionState::Enroll,
+            target_provision_state: None,
+            provision_updated_at: None,
+            power_state: None,
+            target_power_state: None,
+            maintenance: false,
+            maintenance_reason: None,
+            fault: None,
+            last_error: None,
+            job: None,
+            generation: 0,
+            bmc_certificate: None,
+            agent: None,
+            inspection_started_at: None,
+            inspection_finished_at: None,
+            created_at: now,
+            updated_at: None,
+        }
+    }
+
+    /// State and target, as the state machine takes them.
+    pub fn standing(&self) -> Standing {
+        Standing { state: self.provision_state, target: self.target_provision_state }
+    }
+
+    /// The name if it has one, else the UUID: what messages call the node.
+    pub fn title(&self) -> String {
+        self.settings.name.clone().unwrap_or_else(|| self.id.to_string())
+    }
+}
+
+/// A legal node name: what Ironic takes, a host name or several joined by dots.
+pub fn is_node_name(name: &str) -> bool {
+    let character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~');
+    !name.is_empty() && name.len() <= 255 && name.chars().all(character) && Uuid::parse_str(name).is_err()
+}

@@ -1,0 +1,329 @@
+//! Provision states and what moves a node between them: Ironic's names and its published state machine.
+//!
+//! [`step`] is the only way from one state to another. Verbs come from users, the other events from jobs.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a node stands in its life. The names are Ironic's (`provision_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProvisionState {
+    #[serde(rename = "enroll")]
+    Enroll,
+    #[serde(rename = "verifying")]
+    Verifying,
+    #[serde(rename = "manageable")]
+    Manageable,
+    #[serde(rename = "inspecting")]
+    Inspecting,
+    #[serde(rename = "inspect wait")]
+    InspectWait,
+    #[serde(rename = "inspect failed")]
+    InspectFailed,
+    #[serde(rename = "cleaning")]
+    Cleaning,
+    #[serde(rename = "clean wait")]
+    CleanWait,
+    #[serde(rename = "clean failed")]
+    CleanFailed,
+    #[serde(rename = "available")]
+    Available,
+    #[serde(rename = "deploying")]
+    Deploying,
+    #[serde(rename = "wait call-back")]
+    DeployWait,
+    #[serde(rename = "deploy failed")]
+    DeployFailed,
+    #[serde(rename = "active")]
+    Active,
+    #[serde(rename = "deleting")]
+    Deleting,
+    #[serde(rename = "error")]
+    Error,
+    #[serde(rename = "adopting")]
+    Adopting,
+    #[serde(rename = "adopt failed")]
+    AdoptFailed,
+}
+
+/// What a user can ask for: the `target` of `PUT /v1/nodes/…/states/provision`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Verb {
+    Manage,
+    Inspect,
+    Clean,
+    Provide,
+    Deploy,
+    Rebuild,
+    Undeploy,
+    Abort,
+    Adopt,
+}
+
+/// What moves a node: a verb, or news from its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    Asked(Verb),
+    /// The job now waits for the machine to call back.
+    Waiting,
+    /// It called back.
+    Resumed,
+    /// The job did what the present state stands for.
+    Done,
+    Failed,
+}
+
+/// A state and what it leads to; Ironic shows both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    pub state: ProvisionState,
+    pub target: Option<ProvisionState>,
+}
+
+/// The event has no meaning in this state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAllowed {
+    pub state: ProvisionState,
+    /// What a user may ask for instead.
+    pub allowed: Vec<Verb>,
+}
+
+impl ProvisionState {
+    pub const ALL: [ProvisionState; 18] = {
+        use ProvisionState::*;
+        [
+            Enroll, Verifying, Manageable, Inspecting, InspectWait, InspectFailed, Cleaning, CleanWait, CleanFailed,
+            Available, Deploying, DeployWait, DeployFailed, Active, Deleting, Error, Adopting, AdoptFailed,
+        ]
+    };
+
+    /// Ironic's spelling.
+    pub fn name(self) -> &'static str {
+        use ProvisionState::*;
+        match self {
+            Enroll => "enroll",
+            Verifying => "verifying",
+            Manageable => "manageable",
+            Inspecting => "inspecting",
+            InspectWait => "inspect wait",
+            InspectFailed => "inspect failed",
+            Cleaning => "cleaning",
+            CleanWait => "clean wait",
+            CleanFailed => "clean failed",
+            Available => "available",
+            Deploying => "deploying",
+            DeployWait => "wait call-back",
+            DeployFailed => "deploy failed",
+            Active => "active",
+            Deleting => "deleting",
+            Error => "error",
+            Adopting => "adopting",
+            AdoptFailed => "adopt failed",
+        }
+    }
+
+    /// The state with this name, if there is one.
+    pub fn from_name(name: &str) -> Option<ProvisionState> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Work is going on and a job holds the node.
+    pub fn is_busy(self) -> bool {
+        use ProvisionState::*;
+        matches!(
+            self,
+            Verifying | Inspecting | InspectWait | Cleaning | CleanWait | Deploying | DeployWait | Deleting | Adopting
+        )
+    }
+
+    /// The node can be removed: nobody's machine runs on it. Ironic's DELETE_ALLOWED_STATES.
+    pub fn may_delete_node(self) -> bool {
+        use ProvisionState::*;
+        matches!(self, Enroll | Manageable | Available | InspectFailed | CleanFailed | AdoptFailed | Error)
+    }
+}
+
+impl Verb {
+    pub const ALL: [Verb; 9] = [
+        Verb::Manage,
+        Verb::Inspect,
+        Verb::Clean,
+        Verb::Provide,
+        Verb::Deploy,
+        Verb::Rebuild,
+        Verb::Undeploy,
+        Verb::Abort,
+        Verb::Adopt,
+    ];
+
+    /// Ironic's spelling in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Manage => "manage",
+            Verb::Inspect => "inspect",
+            Verb::Clean => "clean",
+            Verb::Provide => "provide",
+            Verb::Deploy => "active",
+            Verb::Rebuild => "rebuild",
+            Verb::Undeploy => "deleted",
+            Verb::Abort => "abort",
+            Verb::Adopt => "adopt",
+        }
+    }
+
+    /// The verb with this name; `undeploy` and `delete` are what people type.
+    pub fn from_name(name: &str) -> Option<Verb> {
+        Self::ALL.into_iter().find(|verb| verb.name() == name)
+    }
+}
+
+/// The verbs that `state` allows.
+pub fn allowed(state: ProvisionState) -> Vec<Verb> {
+    let standing = Standing { state, target: None };
+    Verb::ALL.into_iter().filter(|verb| step(standing, Event::Asked(*verb)).is_ok()).collect()
+}
+
+/// One move of the state machine.
+pub fn step(from: Standing, event: Event) -> Result<Standing, NotAllowed> {
+    use ProvisionState::*;
+    let to = |state, target| Standing { state, target };
+    let next = match (from.state, event) {
+        (Enroll, Event::Asked(Verb::Manage)) => to(Verifying, Some(Manageable)),
+        (Verifying, Event::Done) => to(Manageable, None),
+        (Verifying, Event::Failed) => to(Enroll, None),
+
+        (Available | InspectFailed | CleanFailed | AdoptFailed, Event::Asked(Verb::Manage)) => to(Manageable, None),
+
+        (Manageable | InspectFailed, Event::Asked(Verb::Inspect)) => to(Inspecting, Some(Manageable)),
+        (Inspecting, Event::Waiting) => to(InspectWait, from.target),
+        (InspectWait, Event::Resumed) => to(Inspecting, from.target),
+        (Inspecting | InspectWait, Event::Done) => to(Manageable, None),
+        (Inspecting | InspectWait, Event::Failed) => to(InspectFailed, Some(Manageable)),
+        (InspectWait, Event::Asked(Verb::Abort)) => to(InspectFailed, Some(Manageable)),
+
+        (Manageable, Event::Asked(Verb::Clean)) => to(Cleaning, Some(Manageable)),
+        (Manageable, Event::Asked(Verb::Provide)) => to(Cleaning, Some(Available)),
+        (Cleaning, Event::Waiting) => to(CleanWait, from.target),
+        (CleanWait, Event::Resumed) => to(Cleaning, from.target),
+        // Only a node that was on its way to `available` may become free.
+        (Cleaning | CleanWait, Event::Done) => match from.target {
+            Some(Available) => to(Available, None),
+            _ => to(Manageable, None),
+        },
+        (Cleaning | CleanWait, Event::Failed) => to(CleanFailed, from.target),
+        (CleanWait, Event::Asked(Verb::Abort)) => to(CleanFailed, from.target),
+
+        (Available | DeployFailed | Error, Event::Asked(Verb::Deploy)) => to(Deploying, Some(Active)),
+        (Active | DeployFailed | Error, Event::Asked(Verb::Rebuild)) => to(Deploying, Some(Active)),
+        (Deploying, Event::Waiting) => to(DeployWait, from.target),
+        (DeployWait, Event::Resumed) => to(Deploying, from.target),
+        (Deploying | DeployWait, Event::Done) => to(Active, None),
+        (Deploying | DeployWait, Event::Failed) => to(DeployFailed, Some(Active)),
+        (DeployWait, Event::Asked(Verb::Abort)) => to(DeployFailed, Some(Active)),
+
+        (Active | DeployWait | DeployFailed | Error, Event::Asked(Verb::Undeploy)) => to(Deleting, Some(Available)),
+        (Deleting, Event::Done) => to(Cleaning, Some(Available)),
+        (Deleting, Event::Failed) => to(Error, Some(Available)),
+
+        (Manageable | AdoptFailed, Event::Asked(Verb::Adopt)) => to(Adopting, Some(Active)),
+        (Adopting, Event::Done) => to(Active, None),
+        (Adopting, Event::Failed) => to(AdoptFailed, Some(Active)),
+
+        _ => return Err(NotAllowed { state: from.state, allowed: verbs_of(from, event) }),
+    };
+    Ok(next)
+}
+
+/// The verbs to name in a refusal; none for a job's event, which no user can repeat.
+fn verbs_of(from: Standing, event: Event) -> Vec<Verb> {
+    match event {
+        Event::Asked(asked) => {
+            let others = Verb::ALL.into_iter().filter(|verb| *verb != asked);
+            others.filter(|verb| step(from, Event::Asked(*verb)).is_ok()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn walk(start: ProvisionState, events: &[Event]) -> Standing {
+        events.iter().fold(Standing { state: start, target: None }, |at, event| step(at, *event).expect("a legal move"))
+    }
+
+    #[test]
+    fn a_node_goes_from_enroll_to_active_and_back() {
+        use Event::*;
+        let life = [
+            Asked(Verb::Manage),
+            Done,
+            Asked(Verb::Inspect),
+            Waiting,
+            Resumed,
+            Done,
+            Asked(Verb::Provide),
+            Waiting,
+            Resumed,
+            Done,
+            Asked(Verb::Deploy),
+            Waiting,
+            Resumed,
+            Done,
+        ];
+        assert_eq!(
+            walk(ProvisionState::Enroll, &life),
+            Standing { state: ProvisionState::Active, target: None }
+        );
+        let back = [Asked(Verb::Undeploy), Done, Waiting, Resumed, Done];
+        assert_eq!(walk(ProvisionState::Active, &back).state, ProvisionState::Available);
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_allowed() {
+        let refused = step(Standing { state: ProvisionState::Available, target: None }, Event::Asked(Verb::Inspect));
+        assert_eq!(
+            refused,
+            Err(NotAllowed { state: ProvisionState::Available, allowed: vec![Verb::Manage, Verb::Deploy] })
+        );
+    }
+
+    #[test]
+    fn a_running_deployment_cannot_be_aborted_only_a_waiting_one() {
+        assert!(!allowed(ProvisionState::Deploying).contains(&Verb::Abort));
+        assert!(allowed(ProvisionState::DeployWait).contains(&Verb::Abort));
+    }
+
+    #[test]
+    fn names_are_unique_and_round_trip() {
+        for state in ProvisionState::ALL {
+            assert_eq!(ProvisionState::from_name(state.name()), Some(state));
+        }
+        for verb in Verb::ALL {
+            assert_eq!(Verb::from_name(verb.name()), Some(verb));
+        }
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        let jobs = prop_oneof![Just(Event::Waiting), Just(Event::Resumed), Just(Event::Done), Just(Event::Failed)];
+        prop_oneof![proptest::sample::select(Verb::ALL.to_vec()).prop_map(Event::Asked), jobs]
+    }
+
+    proptest! {
+        /// Whatever happens, a node becomes free only by a cleaning that ended well.
+        #[test]
+        fn only_a_finished_cleaning_makes_a_node_available(events in proptest::collection::vec(any_event(), 0..60)) {
+            let mut at = Standing { state: ProvisionState::Enroll, target: None };
+            for event in events {
+                let Ok(next) = step(at, event) else { continue };
+                if next.state == ProvisionState::Available {
+                    prop_assert!(matches!(at.state, ProvisionState::Cleaning | ProvisionState::CleanWait));
+                    prop_assert_eq!(event, Event::Done);
+                }
+                prop_assert_eq!(next.state.is_busy() && next.target.is_none(), false, "busy without a target");
+                at = next;
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The state as decisions read it: shared immutable rows and the indices over them.
+//!
+//! A [`View`] is a persistent structure: a clone costs a few pointers, so that each decision of a batch can see what
+//! the ones before it changed, and a reader keeps a snapshot as long as he likes. [`View::apply`] is the one place
+//! where rows and indices change together; the store calls it at start for each row and after each decision.
+
+use crate::address::{Binding, ClientKey};
+use crate::id::{ImageId, JobId, NodeId, PortId, UserId};
+use crate::identity::User;
+use crate::image::{Checksum, Image, ImageStatus};
+use crate::job::Job;
+use crate::mac::Mac;
+use crate::node::Node;
+use crate::port::Port;
+use imbl::{OrdMap, OrdSet};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// One row that is to be as given from now on, or gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Change {
+    PutNode(Arc<Node>),
+    DeleteNode(NodeId),
+    PutPort(Arc<Port>),
+    DeletePort(PortId),
+    PutJob(Arc<Job>),
+    PutImage(Arc<Image>),
+    DeleteImage(ImageId),
+    PutUser(Arc<User>),
+    PutBinding(Arc<Binding>),
+    DeleteBinding(Ipv4Addr),
+    /// What an inspection found; on disk only, read when somebody asks.
+    PutInventory(NodeId, Arc<Value>),
+    DeleteInventory(NodeId),
+}
+
+/// A snapshot of all live rows.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    nodes: OrdMap<NodeId, Arc<Node>>,
+    node_names: OrdMap<String, NodeId>,
+    node_instances: OrdMap<Uuid, NodeId>,
+    /// Nodes in the order of their creation: what lists page over.
+    node_order: OrdSet<(Timestamp, NodeId)>,
+    ports: OrdMap<PortId, Arc<Port>>,
+    port_macs: OrdMap<Mac, PortId>,
+    port_names: OrdMap<String, PortId>,
+    node_ports: OrdSet<(NodeId, PortId)>,
+    /// Running jobs, and the last one of each node.
+    jobs: OrdMap<JobId, Arc<Job>>,
+    node_jobs: OrdMap<NodeId, JobId>,
+    images: OrdMap<ImageId, Arc<Image>>,
+    users: OrdMap<UserId, Arc<User>>,
+    user_names: OrdMap<String, UserId>,
+    bindings: OrdMap<Ipv4Addr, Arc<Binding>>,
+    binding_clients: OrdMap<ClientKey, Ipv4Addr>,
+}
+
+impl View {
+    pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(&id)
+    }
+
+    pub fn node_by_name(&self, name: &str) -> Option<&Arc<Node>> {
+        self.node_names.get(name).and_then(|id| self.nodes.get(id))
+    }
+
+    pub fn node_by_instance(&self, instance: Uuid) -> Option<&Arc<Node>> {
+        self.node_instances.get(&instance).and_then(|id| self.nodes.get(id))
+    }
+
+    /// All nodes, oldest first, from the one after `after` on (`None`: from the start, also when `after` is gone).
+    pub fn nodes_after(&self, after: Option<NodeId>) -> impl Iterator<Item = &Arc<Node>> {
+        use std::ops::Bound;
+        let start = after.and_then(|id| self.nodes.get(&id)).map(|node| (node.created_at, node.id));
+        let from = start.map_or(Bound::Unbounded, Bound::Excluded);
+        self.node_order.range((from, Bound::Unbounded)).filter_map(|(_, id)| self.nodes.get(id))
+    }
+
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn port(&self, id: PortId) -> Option<&Arc<Port>> {
+        self.ports.get(&id)
+    }
+
+    pub fn port_by_mac(&self, mac: Mac) -> Option<&Arc<Port>> {
+        self.port_macs.get(&mac).and_then(|id| self.ports.get(id))
+    }
+
+    pub fn port_by_name(&self, name: &str) -> Option<&Arc<Port>> {
+        self.port_names.get(name).and_then(|id| self.ports.get(id))
+    }
+
+    /// The node whose port has this MAC address.
+    pub fn node_by_mac(&self, mac: Mac) -> Option<&Arc<Node>> {
+        self.port_by_mac(mac).and_then(|port| self.nodes.get(&port.settings.node))
+    }
+
+    pub fn ports(&self) -> impl Iterator<Item = &Arc<Port>> {
+        self.ports.values()
+    }
+
+    pub fn ports_of(&self, node: NodeId) -> impl Iterator<Item = &Arc<Port>> {
+        let range = (node, PortId(Uuid::nil()))..=(node, PortId(Uuid::max()));
+        self.node_ports.range(range).filter_map(|(_, id)| self.ports.get(id))
+    }
+
+    pub fn job(&self, id: JobId) -> Option<&Arc<Job>> {
+        self.jobs.get(&id)
+    }
+
+    /// The job that holds the node now.
+    pub fn running_job(&self, node: &Node) -> Option<&Arc<Job>> {
+        node.job.and_then(|id| self.jobs.get(&id))
+    }
+
+    /// The job that holds the node, or the last one that did.
+    pub fn last_job(&self, node: NodeId) -> Option<&Arc<Job>> {
+        self.node_jobs.get(&node).and_then(|id| self.jobs.get(id))
+    }
+
+    /// All running jobs, and the last one of each node.
+    pub fn jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.jobs.values()
+    }
+
+    pub fn image(&self, id: ImageId) -> Option<&Arc<Image>> {
+        self.images.get(&id)
+    }
+
+    pub fn images(&self) -> impl Iterator<Item = &Arc<Image>> {
+        self.images.values()
+    }
+
+    /// A usable image whose file had this digest.
+    pub fn image_by_checksum(&self, checksum: &Checksum) -> Option<&Arc<Image>> {
+        self.images.values().find(|image| image.checksum == *checksum && image.status == ImageStatus::Active)
+    }
+
+    pub fn user(&self, id: UserId) -> Option<&Arc<User>> {
+        self.users.get(&id)
+    }
+
+    pub fn user_by_name(&self, name: &str) -> Option<&Arc<User>> {
+        self.user_names.get(name).and_then(|id| self.users.get(id))
+    }
+
+    pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
+        self.users.values()
+    }
+
+    pub fn binding(&self, address: Ipv4Addr) -> Option<&Arc<Binding>> {
+        self.bindings.get(&address)
+    }
+
+    /// The newest binding of this client.
+    pub fn binding_of(&self, client: &ClientKey) -> Option<&Arc<Binding>> {
+        self.binding_clients.get(client).and_then(|address| self.bindings.get(address))
+    }
+
+    pub fn bindings(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.bindings.values()
+    }
+
+    /// Makes one row as it is to be, and every index that knows of it.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::PutNode(node) => self.put_node(node),
+            Change::DeleteNode(id) => self.delete_node(*id),
+            Change::PutPort(port) => self.put_port(port),
+            Change::DeletePort(id) => self.forget_port(*id),
+            Change::PutJob(job) => self.put_job(job),
+            Change::PutImage(image) => {
+                self.images.insert(image.id, image.clone());
+            }
+            Change::DeleteImage(id) => {
+                self.images.remove(id);
+            }
+            Change::PutUser(user) => {
+                if let Some(old) = self.users.insert(user.id, user.clone()) {
+                    self.user_names.remove(&old.name);
+                }
+                self.user_names.insert(user.name.clone(), user.id);
+            }
+            Change::PutBinding(binding) => self.put_binding(binding),
+            Change::DeleteBinding(address) => self.forget_binding(*address),
+            Change::PutInventory(..) | Change::DeleteInventory(_) => {}
+        }
+    }
+
+    fn put_node(&mut self, node: &Arc<Node>) {
+        self.forget_node_indices(node.id);
+        if let Some(name) = &node.settings.name {
+            self.node_names.insert(name.clone(), node.id);
+        }
+        if let Some(instance) = node.settings.instance_uuid {
+            self.node_instances.insert(instance, node.id);
+        }
+        self.node_order.insert((node.created_at, node.id));
+        self.nodes.insert(node.id, node.clone());
+    }
+
+    fn delete_node(&mut self, id: NodeId) {
+        self.forget_node_indices(id);
+        self.nodes.remove(&id);
+        if let Some(job) = self.node_jobs.remove(&id) {
+            self.jobs.remove(&job);
+        }
+    }
+
+    fn forget_node_indices(&mut self, id: NodeId) {
+        let Some(old) = self.nodes.get(&id) else { return };
+        if let Some(name) = &old.settings.name {
+            self.node_names.remove(name);
+        }
+        if let Some(instance) = old.settings.instance_uuid {
+            self.node_instances.remove(&instance);
+        }
+        self.node_order.remove(&(old.created_at, id));
+    }
+
+    fn put_port(&mut self, port: &Arc<Port>) {
+        self.forget_port(port.id);
+        self.port_macs.insert(port.settings.address, port.id);
+        if let Some(name) = &port.settings.name {
+            self.port_names.insert(name.clone(), port.id);
+        }
+        self.node_ports.insert((port.settings.node, port.id));
+        self.ports.insert(port.id, port.clone());
+    }
+
+    fn forget_port(&mut self, id: PortId) {
+        let Some(old) = self.ports.remove(&id) else { return };
+        self.port_macs.remove(&old.settings.address);
+        if let Some(name) = &old.settings.name {
+            self.port_names.remove(name);
+        }
+        self.node_ports.remove(&(old.settings.node, id));
+    }
+
+    /// A node's newest job stays for its timeline; an older one that has ended leaves memory (it is still on disk).
+    fn put_job(&mut self, job: &Arc<Job>) {
+        let newest = self.node_jobs.get(&job.node).and_then(|id| self.jobs.get(id)).cloned();
+        let is_newest = newest.as_ref().is_none_or(|other| other.generation <= job.generation);
+        if is_newest {
+            if let Some(other) = newest.filter(|other| other.id != job.id && !other.is_running()) {
+                self.jobs.remove(&other.id);
+            }
+            self.node_jobs.insert(job.node, job.id);
+        }
+        if is_newest || job.is_running() {
+            self.jobs.insert(job.id, job.clone());
+        } else {
+            self.jobs.remove(&job.id);
+        }
+    }
+
+    fn put_binding(&mut self, binding: &Arc<Binding>) {
+        self.forget_binding(binding.address);
+        if let Some(client) = binding.client() {
+            self.binding_clients.insert(client.clone(), binding.address);
+        }
+        self.bindings.insert(binding.address, binding.clone());
+    }
+
+    fn forget_binding(&mut self, address: Ipv4Addr) {
+        let Some(old) = self.bindings.remove(&address) else { return };
+        if let Some(client) = old.client()
+            && self.binding_clients.get(client) == Some(&address)
+        {
+            self.binding_clients.remove(client);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::NodeSettings;
+
+    fn node(number: u128, name: &str) -> Arc<Node> {
+        let settings = NodeSettings { name: Some(name.into()), ..NodeSettings::default() };
+        Arc::new(Node::enrolled(NodeId(Uuid::from_u128(number)), settings, Timestamp::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn a_renamed_node_is_found_by_its_new_name_only() {
+        let mut view = View::default();
+        view.apply(&Change::PutNode(node(1, "old")));
+        view.apply(&Change::PutNode(node(1, "new")));
+        assert!(view.node_by_name("old").is_none());
+        assert_eq!(view.node_by_name("new").map(|node| node.id), Some(NodeId(Uuid::from_u128(1))));
+    }
+
+    #[test]
+    fn a_snapshot_does_not_change() {
+        let mut view = View::default();
+        view.apply(&Change::PutNode(node(1, "one")));
+        let snapshot = view.clone();
+        view.apply(&Change::DeleteNode(NodeId(Uuid::from_u128(1))));
+        assert_eq!((snapshot.node_count(), view.node_count()), (1, 0));
+    }
+
+    #[test]
+    fn pages_go_on_after_a_marker() {
+        let mut view = View::default();
+        for number in 1..=3 {
+            view.apply(&Change::PutNode(node(number, &format!("n{number}"))));
+        }
+        let page: Vec<_> = view.nodes_after(Some(NodeId(Uuid::from_u128(1)))).map(|node| node.id.0.as_u128()).collect();
+        assert_eq!(page, [2, 3]);
+    }
+}
