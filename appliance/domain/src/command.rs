@@ -55,52 +55,136 @@ pub enum StepEnd {
 /// A command.
 #[derive(Clone, Debug)]
 pub enum Command {
-    CreateNode { id: NodeId, settings: Box<NodeSettings> },
+    CreateNode {
+        id: NodeId,
+        settings: Box<NodeSettings>,
+    },
     /// The whole new settings, based on `revision` of the node.
-    ChangeNode { id: NodeId, revision: u64, settings: Box<NodeSettings> },
-    DeleteNode { id: NodeId },
-    CreatePort { id: PortId, settings: Box<PortSettings> },
-    ChangePort { id: PortId, revision: u64, settings: Box<PortSettings> },
-    DeletePort { id: PortId },
+    ChangeNode {
+        id: NodeId,
+        revision: u64,
+        settings: Box<NodeSettings>,
+    },
+    DeleteNode {
+        id: NodeId,
+    },
+    CreatePort {
+        id: PortId,
+        settings: Box<PortSettings>,
+    },
+    ChangePort {
+        id: PortId,
+        revision: u64,
+        settings: Box<PortSettings>,
+    },
+    DeletePort {
+        id: PortId,
+    },
     /// A provision verb; `job` is the id of the job it starts.
-    Provision { node: NodeId, verb: Verb, job: JobId, input: Box<JobInput> },
+    Provision {
+        node: NodeId,
+        verb: Verb,
+        job: JobId,
+        input: Box<JobInput>,
+    },
     /// A power change that a user wants.
-    Power { node: NodeId, target: PowerTarget, job: JobId, soft_timeout: Option<u32> },
-    SetMaintenance { node: NodeId, on: bool, reason: Option<String> },
+    Power {
+        node: NodeId,
+        target: PowerTarget,
+        job: JobId,
+        soft_timeout: Option<u32>,
+    },
+    SetMaintenance {
+        node: NodeId,
+        on: bool,
+        reason: Option<String>,
+    },
     /// Traits of a node: all of them, as they are to be.
-    SetTraits { node: NodeId, traits: Vec<String> },
+    SetTraits {
+        node: NodeId,
+        traits: Vec<String>,
+    },
 
     /// The engine begins (again) with a step.
-    StartStep { job: JobId, step: StepName },
+    StartStep {
+        job: JobId,
+        step: StepName,
+    },
     /// A step that runs tells how far it is.
-    StepProgress { job: JobId, step: StepName, detail: String },
-    EndStep { job: JobId, step: StepName, end: StepEnd },
+    StepProgress {
+        job: JobId,
+        step: StepName,
+        detail: String,
+    },
+    EndStep {
+        job: JobId,
+        step: StepName,
+        end: StepEnd,
+    },
     /// `prepare-image` found or made this image.
-    UseImage { job: JobId, image: ImageId },
+    UseImage {
+        job: JobId,
+        image: ImageId,
+    },
     /// What a BMC said about power; `None`: it does not answer.
-    ObservePower { node: NodeId, power: Option<PowerState>, error: Option<String> },
+    ObservePower {
+        node: NodeId,
+        power: Option<PowerState>,
+        error: Option<String>,
+    },
     /// The certificate of the node's BMC, seen at enrolment.
-    PinCertificate { node: NodeId, sha256: String },
+    PinCertificate {
+        node: NodeId,
+        sha256: String,
+    },
 
     /// A verified agent of this job called.
-    AgentHeartbeat { job: JobId, boot: u32, callback_url: String, certificate: Option<String>, version: String },
+    AgentHeartbeat {
+        job: JobId,
+        boot: u32,
+        callback_url: String,
+        certificate: Option<String>,
+        version: String,
+    },
     /// A verified agent of this job reports what the machine consists of.
-    SaveInventory { job: JobId, boot: u32, inventory: Value },
+    SaveInventory {
+        job: JobId,
+        boot: u32,
+        inventory: Value,
+    },
     /// The agent says that it cannot go on.
-    AgentFailed { job: JobId, boot: u32, message: String },
+    AgentFailed {
+        job: JobId,
+        boot: u32,
+        message: String,
+    },
 
     /// An address was acknowledged, renewed or found taken.
     Bind(Binding),
     /// The client gives its address back.
-    Unbind { address: Ipv4Addr },
+    Unbind {
+        address: Ipv4Addr,
+    },
 
     AddImage(Box<Image>),
-    ImageReady { id: ImageId, content: ImageContent },
-    ImageFailed { id: ImageId, reason: String },
-    DeleteImage { id: ImageId },
+    ImageReady {
+        id: ImageId,
+        content: ImageContent,
+    },
+    ImageFailed {
+        id: ImageId,
+        reason: String,
+    },
+    DeleteImage {
+        id: ImageId,
+    },
 
     CreateUser(Box<User>),
-    SetPassword { user: UserId, password_hash: String, one_time: bool },
+    SetPassword {
+        user: UserId,
+        password_hash: String,
+        one_time: bool,
+    },
 }
 
 impl Command {

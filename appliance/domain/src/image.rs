@@ -1,8 +1,10 @@
 //! Images in the data folder: what was asked for, what arrived, and whether it can be written to a disk.
 
 use crate::id::ImageId;
+use crate::node::Node;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The digest that a user gave for the file as he knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -92,6 +94,40 @@ pub struct Image {
     pub content: Option<ImageContent>,
     pub created_at: Timestamp,
     pub used_at: Timestamp,
+}
+
+/// The image that `instance_info` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedImage {
+    /// A URL, or the id or name of an image in the data folder.
+    pub source: String,
+    /// `None` only for an image that is already in the data folder.
+    pub checksum: Option<Checksum>,
+}
+
+/// Reads `instance_info.image_source` and its checksum in every spelling that Ironic takes.
+pub fn wanted_image(node: &Node) -> Result<WantedImage, String> {
+    let text = |key: &str| node.settings.instance_info.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let source = text("image_source").ok_or(
+        "instance_info has no image_source: set it to the URL of an image or to the id of one in the data folder.",
+    )?;
+    let given = match (text("image_os_hash_value"), text("image_checksum")) {
+        (Some(value), _) => Some((text("image_os_hash_algo"), value)),
+        (None, Some(value)) => Some((None, value)),
+        (None, None) => None,
+    };
+    let checksum = match given {
+        Some((algorithm, value)) => Some(Checksum::parse(algorithm, value).ok_or_else(|| {
+            format!(
+                "'{value}' is not a SHA-256 or SHA-512 digest in hex; MD5 and SHA-1 can be forged and are not taken."
+            )
+        })?),
+        None if source.contains("://") => {
+            return Err("an image by URL needs its SHA-256 or SHA-512 in image_checksum or image_os_hash_value.".into());
+        }
+        None => None,
+    };
+    Ok(WantedImage { source: source.to_owned(), checksum })
 }
 
 #[cfg(test)]

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "52:54:00:0a:bc", "52:54:00:0a:bc:0g", "52:54-00:0a:bc:01", "+2:54:00:0a:bc:01", "5254000abc0"] {
+        for text in ["", "52:54:00:0a:bc", "52:54:00:0a:bc:0g", "52:54-00:0a:bc:01", "+2:54:00:0a:bc:01", "5254000abc0"]
+        {
             assert!(text.parse::<Mac>().is_err(), "{text}");
         }
     }

@@ -9,6 +9,12 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
+/// The fault of a node whose BMC does not answer any more. Ironic's word.
+pub const POWER_FAILURE: &str = "power failure";
+
+/// The fault of a node whose cleaning failed: it must not be used before somebody looked. Ironic's word.
+pub const CLEAN_FAILURE: &str = "clean failure";
+
 /// A secret that only the appliance's key opens (BMC passwords). Never shown, logged or put in an event.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -91,8 +91,24 @@ impl ProvisionState {
     pub const ALL: [ProvisionState; 18] = {
         use ProvisionState::*;
         [
-            Enroll, Verifying, Manageable, Inspecting, InspectWait, InspectFailed, Cleaning, CleanWait, CleanFailed,
-            Available, Deploying, DeployWait, DeployFailed, Active, Deleting, Error, Adopting, AdoptFailed,
+            Enroll,
+            Verifying,
+            Manageable,
+            Inspecting,
+            InspectWait,
+            InspectFailed,
+            Cleaning,
+            CleanWait,
+            CleanFailed,
+            Available,
+            Deploying,
+            DeployWait,
+            DeployFailed,
+            Active,
+            Deleting,
+            Error,
+            Adopting,
+            AdoptFailed,
         ]
     };
 
@@ -272,10 +288,7 @@ mod tests {
             Resumed,
             Done,
         ];
-        assert_eq!(
-            walk(ProvisionState::Enroll, &life),
-            Standing { state: ProvisionState::Active, target: None }
-        );
+        assert_eq!(walk(ProvisionState::Enroll, &life), Standing { state: ProvisionState::Active, target: None });
         let back = [Asked(Verb::Undeploy), Done, Waiting, Resumed, Done];
         assert_eq!(walk(ProvisionState::Active, &back).state, ProvisionState::Available);
     }

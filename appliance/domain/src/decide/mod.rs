@@ -85,7 +85,9 @@ impl Room<'_> {
             Command::DeleteImage { id } => self.delete_image(*id),
 
             Command::CreateUser(user) => self.create_user(user),
-            Command::SetPassword { user, password_hash, one_time } => self.set_password(*user, password_hash, *one_time),
+            Command::SetPassword { user, password_hash, one_time } => {
+                self.set_password(*user, password_hash, *one_time)
+            }
         }
     }
 

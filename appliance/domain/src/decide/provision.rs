@@ -1,1 +1,169 @@
-//! (being written)
+//! Provision and power verbs: what a user asks for, and the job that follows.
+//!
+//! State, target and job change here, with the command itself, before its 202 goes out: clients look at once.
+
+use super::Room;
+use crate::command::Answer;
+use crate::event::What;
+use crate::id::{JobId, NodeId};
+use crate::image::wanted_image;
+use crate::job::{JOB_VERSION, Job, JobInput, JobKind, JobState, StepName, StepRecord, StepState, plan};
+use crate::node::Node;
+use crate::power::PowerTarget;
+use crate::provision::{Event, ProvisionState, Verb, step};
+use crate::refusal::Refusal;
+use crate::view::Change;
+use std::sync::Arc;
+
+impl Room<'_> {
+    pub(super) fn provision(
+        &mut self,
+        id: NodeId,
+        verb: Verb,
+        job: JobId,
+        input: &JobInput,
+    ) -> Result<Answer, Refusal> {
+        let node = self.node(id)?.clone();
+        let next = step(node.standing(), Event::Asked(verb)).map_err(|refused| Refusal::State {
+            node: node.title(),
+            verb,
+            state: refused.state,
+            allowed: refused.allowed,
+        })?;
+        let supersedes = matches!(verb, Verb::Abort | Verb::Undeploy) && node.provision_state.is_busy();
+        if !supersedes {
+            self.must_be_free(&node)?;
+        }
+        self.check_verb(&node, verb)?;
+
+        let mut changed = (*node).clone();
+        changed.last_error = None;
+        if supersedes && let Some(running) = self.view.running_job(&node).cloned() {
+            self.supersede(&running, verb);
+            changed.job = None;
+            changed.agent = None;
+        }
+        let kind = match next.state {
+            ProvisionState::Verifying => Some(JobKind::Verify),
+            ProvisionState::Inspecting => {
+                changed.inspection_started_at = Some(self.context.now);
+                changed.inspection_finished_at = None;
+                Some(JobKind::Inspect)
+            }
+            ProvisionState::Cleaning => Some(JobKind::Clean),
+            ProvisionState::Deploying => Some(JobKind::Deploy),
+            ProvisionState::Deleting => Some(JobKind::Undeploy),
+            ProvisionState::Adopting => Some(JobKind::Adopt),
+            _ if verb == Verb::Abort => {
+                changed.last_error =
+                    Some(format!("Aborted by {} while in \"{}\".", self.context.actor, node.provision_state.name()));
+                Some(JobKind::Stop)
+            }
+            _ => None,
+        };
+        self.move_to(&mut changed, next);
+        if let Some(kind) = kind {
+            let wipe = match verb {
+                Verb::Clean => true,
+                _ => changed.settings.automated_clean != Some(false),
+            };
+            self.start_job(&mut changed, job, kind, wipe, input.clone());
+        }
+        Ok(Answer::Node(self.put_node(changed)))
+    }
+
+    fn check_verb(&self, node: &Node, verb: Verb) -> Result<(), Refusal> {
+        let title = node.title();
+        if node.maintenance && matches!(verb, Verb::Deploy | Verb::Rebuild | Verb::Clean | Verb::Provide) {
+            let why = node.maintenance_reason.as_deref().unwrap_or("no reason was given");
+            return Err(Refusal::Invalid(format!(
+                "The {} operation can't be performed on node {title} because it's in maintenance mode ({why}).",
+                verb.name()
+            )));
+        }
+        if node.settings.protected && matches!(verb, Verb::Undeploy | Verb::Rebuild) {
+            return Err(Refusal::Forbidden(format!("Node {title} is protected: unset 'protected' first.")));
+        }
+        if node.settings.retired && verb == Verb::Provide {
+            return Err(Refusal::Invalid(format!("Node {title} is retired and can not become available.")));
+        }
+        if matches!(verb, Verb::Deploy | Verb::Rebuild) {
+            wanted_image(node).map_err(|why| {
+                Refusal::Invalid(format!("Failed to validate deploy or power info for node {title}. Error: {why}"))
+            })?;
+        }
+        let boots_ramdisk = matches!(verb, Verb::Inspect | Verb::Clean | Verb::Provide | Verb::Deploy | Verb::Rebuild);
+        let has_boot_port = self.view.ports_of(node.id).any(|port| port.settings.pxe_enabled);
+        if boots_ramdisk && !has_boot_port {
+            return Err(Refusal::Invalid(format!(
+                "Node {title} has no port to boot from: create one with the MAC address of its boot network card \
+                 (baremetal port create MAC --node {title})."
+            )));
+        }
+        Ok(())
+    }
+
+    fn supersede(&mut self, running: &Job, verb: Verb) {
+        let mut ended = running.clone();
+        ended.state = JobState::Superseded(format!("{} asked for \"{}\"", self.context.actor, verb.name()));
+        ended.ended_at = Some(self.context.now);
+        self.changes.push(Change::PutJob(Arc::new(ended)));
+    }
+
+    /// Puts the node into another standing, and tells.
+    pub(super) fn move_to(&mut self, node: &mut Node, next: crate::provision::Standing) {
+        let from = node.provision_state;
+        node.provision_state = next.state;
+        node.target_provision_state = next.target;
+        node.provision_updated_at = Some(self.context.now);
+        self.tell(node, What::Provision { from, to: next.state, target: next.target, error: node.last_error.clone() });
+    }
+
+    fn start_job(&mut self, node: &mut Node, id: JobId, kind: JobKind, wipe: bool, input: JobInput) {
+        node.generation += 1;
+        node.job = Some(id);
+        node.agent = None;
+        let record = |name: StepName| StepRecord {
+            name,
+            state: StepState::Pending,
+            attempts: 0,
+            started_at: None,
+            ended_at: None,
+            deadline: None,
+            detail: None,
+        };
+        let job = Job {
+            id,
+            node: node.id,
+            kind,
+            version: JOB_VERSION,
+            generation: node.generation,
+            boots: 0,
+            state: JobState::Running,
+            steps: plan(kind, wipe).into_iter().map(record).collect(),
+            input,
+            actor: self.context.actor.to_string(),
+            created_at: self.context.now,
+            ended_at: None,
+        };
+        self.tell(node, What::JobStarted { job: id, kind });
+        self.changes.push(Change::PutJob(Arc::new(job)));
+    }
+
+    pub(super) fn power(
+        &mut self,
+        id: NodeId,
+        target: PowerTarget,
+        job: JobId,
+        soft_timeout: Option<u32>,
+    ) -> Result<Answer, Refusal> {
+        let node = self.node(id)?.clone();
+        self.must_be_free(&node)?;
+        let mut changed = (*node).clone();
+        changed.target_power_state = Some(target);
+        changed.last_error = None;
+        let input = JobInput { soft_timeout, ..JobInput::default() };
+        self.start_job(&mut changed, job, JobKind::Power(target), false, input);
+        Ok(Answer::Node(self.put_node(changed)))
+    }
+}
