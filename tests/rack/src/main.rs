@@ -1,1 +1,99 @@
-fn main() {}
+//! `leasehold-rack`: the virtual rack from the command line.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use leasehold_rack::bmc::BmcPrograms;
+use leasehold_rack::rack::{Rack, RackOptions};
+use leasehold_rack::stop::{Stop, Stopped};
+use leasehold_rack::{plan, say, sweep};
+
+#[derive(Parser)]
+#[command(version, about = "A virtual rack: two bare machines with firmware, BMCs and a switch, in network namespaces")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the rack and keep it until Ctrl-C, without an appliance
+    Up(RackArguments),
+    /// Remove what a killed run left behind
+    Sweep,
+}
+
+#[derive(Args)]
+struct RackArguments {
+    /// Port on 127.0.0.1 that leads to the appliance
+    #[arg(long, default_value_t = plan::HOST_PORT)]
+    port: u16,
+    /// Keep disks, logs and state in this folder (new or empty)
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+impl RackArguments {
+    fn options(self) -> RackOptions {
+        let root = root();
+        let python = std::env::var_os("LEASEHOLD_RACK_PYTHON")
+            .map_or_else(|| root.join(".cache/venv/bin/python"), PathBuf::from);
+        let programs = BmcPrograms { folder: root.join("tests/rack/bmc"), python };
+        RackOptions { port: self.port, keep: self.keep, programs }
+    }
+}
+
+/// The project's folder: `LEASEHOLD_ROOT`, or where this program was built.
+fn root() -> PathBuf {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+    std::env::var_os("LEASEHOLD_ROOT").map_or_else(|| built.to_owned(), PathBuf::from)
+}
+
+fn main() -> ExitCode {
+    say::start_clock();
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Ctrl-C: the shell's own number for it.
+        Err(error) if error.is::<Stopped>() => ExitCode::from(130),
+        Err(error) => {
+            say::warn(&format!("leasehold-rack: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    let stop = Stop::on_signals()?;
+    match task {
+        Task::Sweep => sweep::sweep(),
+        Task::Up(arguments) => up(&arguments.options(), &stop),
+    }
+}
+
+fn up(options: &RackOptions, stop: &Stop) -> Result<()> {
+    let mut rack = Rack::start(options, stop)?;
+    let wiring = rack.wiring()?;
+    say::plain(&format!("\nA shell in the box:  nsenter --net={} bash", wiring.appliance.path()));
+    for node in rack.nodes() {
+        say::plain(&format!(
+            "{}: BMC {}:{}, user {}, password {}; MAC {}; console {}",
+            node.plan.name,
+            node.plan.bmc_address,
+            node.plan.bmc_port,
+            plan::BMC_USER,
+            node.bmc_password,
+            node.plan.mac,
+            node.serial_log.display()
+        ));
+    }
+    say::plain("Ctrl-C takes the rack down.");
+    while !stop.wait(Duration::from_secs(1)) {
+        rack.check().context("the rack broke")?;
+    }
+    rack.stop()?;
+    say::step("rack", "taken down: no process, namespace or folder is left");
+    Ok(())
+}
