@@ -1,0 +1,176 @@
+//! A batch: commands decided one after the other, each on what the ones before it left, then written as one.
+//!
+//! A command's rows are made in full before any of it counts: a command that is refused, panics, or has a value that
+//! cannot be written leaves no trace in its batch.
+
+use crate::audit::{self, AuditEntry, Outcome};
+use crate::codec;
+use crate::error::{Fault, SubmitError};
+use crate::event_log::{Cursor, Recorded};
+use crate::live;
+use crate::schema::Counters;
+use crate::store::Rules;
+use crate::tables::{self, AUDIT, EVENTS, Keep, Op};
+use jiff::Timestamp;
+use leasehold_domain::event::Event;
+use leasehold_domain::view::{Change, View};
+use leasehold_domain::{Answer, Command, Context};
+use redb::WriteTransaction;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// How much history a commit leaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) events: u64,
+    pub(crate) audit: u64,
+    pub(crate) jobs_per_node: usize,
+}
+
+pub(crate) struct Batch {
+    /// The state after the commands so far.
+    pub(crate) view: View,
+    pub(crate) counters: Counters,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) events: Vec<Recorded>,
+    ops: Vec<Op>,
+    event_rows: Vec<(u64, Vec<u8>)>,
+    audit_rows: Vec<(u64, Vec<u8>)>,
+}
+
+/// What one command adds.
+struct Part {
+    view: View,
+    counters: Counters,
+    changes: Vec<Change>,
+    events: Vec<Recorded>,
+    ops: Vec<Op>,
+    event_rows: Vec<(u64, Vec<u8>)>,
+    audit_row: Option<(u64, Vec<u8>)>,
+    answer: Answer,
+}
+
+impl Batch {
+    /// A batch on this state; `counters` are those of the last commit.
+    pub(crate) fn on(view: View, counters: Counters) -> Batch {
+        Batch {
+            view,
+            counters: Counters { batch: counters.batch + 1, ..counters },
+            changes: Vec::new(),
+            events: Vec::new(),
+            ops: Vec::new(),
+            event_rows: Vec::new(),
+            audit_rows: Vec::new(),
+        }
+    }
+
+    /// There is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ops.is_empty() && self.event_rows.is_empty() && self.audit_rows.is_empty()
+    }
+
+    /// Decides one command and takes it into the batch.
+    pub(crate) fn decide(
+        &mut self,
+        rules: Rules,
+        command: &Command,
+        context: &Context,
+        limits: Limits,
+    ) -> Result<Answer, SubmitError> {
+        let part = catch_unwind(AssertUnwindSafe(|| self.prepare(rules, command, context, limits)));
+        let part = part.unwrap_or_else(|_| {
+            tracing::error!(command = command.name(), actor = %context.actor, "a decision panicked");
+            Err(SubmitError::Failed { reason: "the appliance met a defect in itself; the log has the details".into() })
+        })?;
+        self.view = part.view;
+        self.counters = part.counters;
+        self.changes.extend(part.changes);
+        self.events.extend(part.events);
+        self.ops.extend(part.ops);
+        self.event_rows.extend(part.event_rows);
+        self.audit_rows.extend(part.audit_row);
+        Ok(part.answer)
+    }
+
+    fn prepare(&self, rules: Rules, command: &Command, context: &Context, limits: Limits) -> Result<Part, SubmitError> {
+        let decision = rules(&self.view, command, context)?;
+        let unwritable = |error: codec::CodecError| {
+            tracing::error!(command = command.name(), %error, "a decision cannot be written");
+            SubmitError::Failed { reason: error.to_string() }
+        };
+        let mut view = self.view.clone();
+        let mut counters = self.counters;
+        let mut ops = Vec::new();
+        for change in &decision.changes {
+            live::apply(&mut view, change, &mut counters.next_order, limits.jobs_per_node, &mut ops)
+                .map_err(unwritable)?;
+        }
+        let mut events = Vec::new();
+        let mut event_rows = Vec::new();
+        for event in decision.events {
+            let number = counters.next_event;
+            counters.next_event += 1;
+            event_rows.push((number, codec::encode(&event).map_err(unwritable)?));
+            events.push(Recorded { cursor: Cursor(number), event: Arc::new(event) });
+        }
+        let audit_row = if audit::is_audited(&context.actor) {
+            let (what, subject) = audit::describe(command);
+            let actor = context.actor.to_string();
+            let entry = AuditEntry { at: context.now, actor, what, subject, outcome: Outcome::Done };
+            let number = counters.next_audit;
+            counters.next_audit += 1;
+            Some((number, codec::encode(&entry).map_err(unwritable)?))
+        } else {
+            None
+        };
+        let changes = decision.changes;
+        Ok(Part { view, counters, changes, events, ops, event_rows, audit_row, answer: decision.answer })
+    }
+
+    /// Adds a row to the audit that belongs to no command of the batch.
+    pub(crate) fn add_audit(&mut self, entry: &AuditEntry) {
+        match codec::encode(entry) {
+            Ok(row) => {
+                self.audit_rows.push((self.counters.next_audit, row));
+                self.counters.next_audit += 1;
+            }
+            Err(error) => tracing::error!(%error, "an audit row cannot be written"),
+        }
+    }
+
+    /// Writes all of it, and trims what is beyond the limits: at most twice what came in, so that a commit stays short.
+    pub(crate) fn write(&self, transaction: &WriteTransaction, limits: Limits) -> Result<(), Fault> {
+        tables::carry_out(transaction, &self.ops)?;
+        append(transaction, EVENTS, &self.event_rows, self.counters.next_event, limits.events, event_time)?;
+        append(transaction, AUDIT, &self.audit_rows, self.counters.next_audit, limits.audit, audit_time)?;
+        self.counters.write(transaction)
+    }
+}
+
+fn append(
+    transaction: &WriteTransaction,
+    table: redb::TableDefinition<u64, &[u8]>,
+    rows: &[(u64, Vec<u8>)],
+    next: u64,
+    at_most: u64,
+    time_of: fn(&[u8]) -> Result<Timestamp, codec::CodecError>,
+) -> Result<(), Fault> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut table = transaction.open_table(table)?;
+    for (number, row) in rows {
+        table.insert(*number, row.as_slice())?;
+    }
+    let keep = Keep { at_most, at_least: at_most, since: Timestamp::MIN };
+    tables::trim_sequence(&mut table, next, keep, rows.len() * 2, time_of)?;
+    Ok(())
+}
+
+pub(crate) fn event_time(row: &[u8]) -> Result<Timestamp, codec::CodecError> {
+    codec::decode::<Event>(row).map(|event| event.at)
+}
+
+pub(crate) fn audit_time(row: &[u8]) -> Result<Timestamp, codec::CodecError> {
+    codec::decode::<AuditEntry>(row).map(|entry| entry.at)
+}

@@ -1,0 +1,544 @@
+//! The committer: the one thread that decides and writes.
+//!
+//! In: commands from a bounded queue. Out: commits, each of all that was queued; then the new snapshot, the feed, the
+//! answers, in this order. When the disk is full or fails, the database is closed and opened again; what a commit left
+//! behind is told from its number, so that no caller is told the wrong thing.
+
+use crate::audit::{self, AuditEntry};
+use crate::batch::{self, Batch, Limits};
+use crate::disk::Ballast;
+use crate::error::{Fault, SubmitError};
+use crate::feed::Update;
+use crate::metrics::Tally;
+use crate::schema::Counters;
+use crate::store::{Committed, Health, Options, Retention, Shared};
+use crate::tables::{self, AUDIT, EVENTS, Keep};
+use jiff::{SignedDuration, Timestamp};
+use leasehold_domain::{Actor, Answer, Command, Context};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// A command on its way.
+pub(crate) struct Request {
+    pub(crate) command: Command,
+    pub(crate) actor: Actor,
+    pub(crate) answer: oneshot::Sender<Result<Committed, SubmitError>>,
+    /// The place in the queue, free again when the request is dropped.
+    pub(crate) _place: OwnedSemaphorePermit,
+}
+
+pub(crate) enum Message {
+    Submit(Box<Request>),
+    Close,
+}
+
+/// How often records are trimmed by their age.
+const TRIM_EVERY: Duration = Duration::from_secs(600);
+/// Records that one trimming removes.
+const TRIM_AT_ONCE: usize = 2000;
+/// A database file below this size is not compacted.
+const WORTH_COMPACTING: u64 = 16 << 20;
+/// Commits after which compaction may be worth a look.
+const COMMITS_TO_COMPACT: u64 = 1000;
+
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    receiver: Receiver<Message>,
+    options: Options,
+    dir: PathBuf,
+    ballast: Ballast,
+    /// Of the last commit.
+    counters: Counters,
+    /// A batch of which it is not known whether it reached the disk, until the database is open again.
+    unclear: Option<Batch>,
+    last_try: Instant,
+    last_flush: Instant,
+    last_trim: Instant,
+    last_commit: Instant,
+    compacted_at: u64,
+}
+
+impl Committer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        receiver: Receiver<Message>,
+        options: Options,
+        counters: Counters,
+        dir: &Path,
+        ballast: Ballast,
+    ) -> Committer {
+        let now = Instant::now();
+        let dir = dir.to_owned();
+        let (last_try, last_flush, last_trim, last_commit) = (now, now, now, now);
+        let compacted_at = counters.batch;
+        Committer {
+            shared,
+            receiver,
+            options,
+            dir,
+            ballast,
+            counters,
+            unclear: None,
+            last_try,
+            last_flush,
+            last_trim,
+            last_commit,
+            compacted_at,
+        }
+    }
+
+    pub(crate) fn run(mut self) {
+        // Whatever ends this thread, nobody waits for it in vain.
+        let _farewell = Farewell(self.shared.clone());
+        self.recover();
+        loop {
+            match self.receiver.recv_timeout(self.rest()) {
+                Ok(Message::Submit(first)) => {
+                    let (requests, closing) = self.gather(first);
+                    self.handle(requests);
+                    if closing {
+                        break;
+                    }
+                }
+                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.tend();
+        }
+        self.handle_rest();
+        self.flush_refusals();
+        self.shared.base.close();
+    }
+
+    /// How long the thread may sleep.
+    fn rest(&self) -> Duration {
+        if self.is_ready() { self.options.gather_refusals } else { self.options.retry }
+    }
+
+    fn is_ready(&self) -> bool {
+        *self.shared.health.borrow() == Health::Ready
+    }
+
+    fn set_health(&self, health: Health) {
+        self.shared.health.send_if_modified(|present| {
+            if *present == health {
+                return false;
+            }
+            match &health {
+                Health::Ready => tracing::info!("the store takes changes again"),
+                Health::Full(why) | Health::Failing(why) => tracing::error!("the store takes no changes: {why}"),
+                Health::Closed => tracing::debug!("the store is closed"),
+            }
+            *present = health;
+            true
+        });
+    }
+
+    /// All that is queued, up to the size of a batch; and whether the store is to be closed.
+    fn gather(&self, first: Box<Request>) -> (Vec<Request>, bool) {
+        let mut requests = vec![*first];
+        while requests.len() < self.options.batch {
+            match self.receiver.try_recv() {
+                Ok(Message::Submit(request)) => requests.push(*request),
+                Ok(Message::Close) => return (requests, true),
+                Err(_) => break,
+            }
+        }
+        (requests, false)
+    }
+
+    /// What was queued before the end.
+    fn handle_rest(&mut self) {
+        // From now on nobody gets a place in the queue.
+        self.shared.places.close();
+        while let Ok(message) = self.receiver.try_recv() {
+            if let Message::Submit(first) = message {
+                let (requests, _) = self.gather(first);
+                self.handle(requests);
+            }
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            events: self.options.events.at_most,
+            audit: self.options.audit.at_most,
+            jobs_per_node: self.options.jobs_per_node,
+        }
+    }
+
+    /// Decides, writes, publishes and answers.
+    fn handle(&mut self, requests: Vec<Request>) {
+        self.watch_space();
+        if !self.is_ready() && self.last_try.elapsed() >= self.options.retry {
+            self.recover();
+        }
+        let mut batch = self.new_batch();
+        let mut carried_out: Vec<(Request, Answer)> = Vec::new();
+        let mut refused: Vec<(Request, SubmitError)> = Vec::new();
+        for request in requests {
+            if let Some(error) = self.closed_to(&request.command) {
+                Tally::add(&self.shared.tally.failed, 1);
+                respond(request, Err(error));
+                continue;
+            }
+            let context = Context { actor: request.actor.clone(), now: (self.options.clock)() };
+            match batch.decide(self.options.rules, &request.command, &context, self.limits()) {
+                Ok(answer) => carried_out.push((request, answer)),
+                Err(error) => {
+                    self.count(&request, &error, context.now);
+                    refused.push((request, error));
+                }
+            }
+        }
+        let gathered = self.take_refusals(&mut batch);
+        let written = if batch.is_empty() { Ok(()) } else { self.commit(batch) };
+        match written {
+            Ok(()) => {
+                Tally::add(&self.shared.tally.commands, carried_out.len());
+                let view = self.shared.view.load_full();
+                let snapshot = self.shared.snapshot.load(Ordering::Acquire);
+                for (request, answer) in carried_out {
+                    respond(request, Ok(Committed { answer, view: view.clone(), snapshot }));
+                }
+                for (request, error) in refused {
+                    respond(request, Err(error));
+                }
+            }
+            Err(error) => {
+                self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).put_back(gathered);
+                // A refusal may rest on a command of this batch that is now void.
+                let requests = carried_out.into_iter().map(|(request, _)| request);
+                for request in requests.chain(refused.into_iter().map(|(request, _)| request)) {
+                    Tally::add(&self.shared.tally.failed, 1);
+                    respond(request, Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn new_batch(&self) -> Batch {
+        Batch::on(self.shared.view.load().as_ref().clone(), self.counters)
+    }
+
+    fn count(&self, request: &Request, error: &SubmitError, now: Timestamp) {
+        let SubmitError::Refused(refusal) = error else {
+            Tally::add(&self.shared.tally.failed, 1);
+            return;
+        };
+        Tally::add(&self.shared.tally.refused, 1);
+        if audit::is_audited(&request.actor) {
+            let (what, subject) = audit::describe(&request.command);
+            let actor = request.actor.to_string();
+            self.shared.note_refusal(&actor, &what, subject.as_deref(), &refusal.to_string(), now);
+        }
+    }
+
+    /// Why a command is not even decided, if it is not.
+    fn closed_to(&self, command: &Command) -> Option<SubmitError> {
+        let health = self.shared.health.borrow().clone();
+        match health {
+            Health::Ready => None,
+            // What makes room must be possible; it has headroom or the ballast's space to be written in.
+            Health::Full(_) if frees_space(command) && self.unclear.is_none() && self.shared.base.is_open() => None,
+            Health::Full(reason) => Some(SubmitError::DiskFull { reason }),
+            Health::Failing(reason) => Some(SubmitError::Failed { reason }),
+            Health::Closed => Some(SubmitError::Closed),
+        }
+    }
+
+    /// Puts gathered refusals into the batch when it is time.
+    fn take_refusals(&mut self, batch: &mut Batch) -> Vec<AuditEntry> {
+        if !self.is_ready() || self.last_flush.elapsed() < self.options.gather_refusals {
+            return Vec::new();
+        }
+        self.last_flush = Instant::now();
+        let entries = self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for entry in &entries {
+            batch.add_audit(entry);
+        }
+        entries
+    }
+
+    fn flush_refusals(&mut self) {
+        let mut batch = self.new_batch();
+        let entries = self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.last_flush = Instant::now();
+        if entries.is_empty() || !self.is_ready() {
+            return;
+        }
+        for entry in &entries {
+            batch.add_audit(entry);
+        }
+        if self.commit(batch).is_err() {
+            self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).put_back(entries);
+        }
+    }
+
+    /// Writes a batch and publishes it; or neither.
+    fn commit(&mut self, batch: Batch) -> Result<(), SubmitError> {
+        match self.write(&batch) {
+            Ok(()) => {
+                self.publish(batch);
+                Ok(())
+            }
+            Err(fault) => self.rescue(batch, fault),
+        }
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), Fault> {
+        let start = Instant::now();
+        let limits = self.limits();
+        let result = self.shared.base.write(|transaction| batch.write(transaction, limits));
+        let micros = usize::try_from(start.elapsed().as_micros()).unwrap_or(usize::MAX);
+        Tally::add(&self.shared.tally.commit_micros, micros);
+        Tally::add(&self.shared.tally.commits, 1);
+        result
+    }
+
+    fn publish(&mut self, batch: Batch) {
+        self.counters = batch.counters;
+        self.last_commit = Instant::now();
+        let shared = &self.shared;
+        shared.view.store(Arc::new(batch.view));
+        shared.next_event.store(batch.counters.next_event, Ordering::Release);
+        let snapshot = shared.snapshot.fetch_add(1, Ordering::AcqRel) + 1;
+        if batch.changes.is_empty() && batch.events.is_empty() {
+            return;
+        }
+        let update = Update { snapshot, changes: batch.changes, events: batch.events };
+        if let Some(feed) = shared.feed.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            // Nobody may be listening.
+            let _ = feed.send(Arc::new(update));
+        }
+    }
+
+    /// A commit failed. Opens the database anew, finds out whether the commit is on the disk, and when the disk was
+    /// full tries once more in the space of the ballast.
+    fn rescue(&mut self, batch: Batch, fault: Fault) -> Result<(), SubmitError> {
+        let mut fault = fault;
+        loop {
+            tracing::warn!(%fault, "a commit failed");
+            let freed = fault == Fault::Full && self.ballast.release();
+            let health = bad_health(&fault);
+            match self.reopen(&batch.counters) {
+                Ok(true) => {
+                    self.publish(batch);
+                    self.note_after_rescue(health);
+                    return Ok(());
+                }
+                Ok(false) if freed => {}
+                Ok(false) => {
+                    self.note_after_rescue(health);
+                    return Err(told(&fault, false));
+                }
+                Err(again) => {
+                    self.set_health(bad_health(&again));
+                    self.unclear = Some(batch);
+                    return Err(told(&again, true));
+                }
+            }
+            match self.write(&batch) {
+                Ok(()) => {
+                    self.publish(batch);
+                    self.set_health(health);
+                    return Ok(());
+                }
+                Err(next) => fault = next,
+            }
+        }
+    }
+
+    /// The database is open again: a full disk stays so until there is space, another error may have been the only one.
+    fn note_after_rescue(&mut self, health: Health) {
+        self.last_try = Instant::now();
+        if matches!(health, Health::Full(_)) {
+            self.set_health(health);
+        }
+    }
+
+    /// Opens the database anew. `Ok(true)`: the batch with these counters is on the disk after all.
+    fn reopen(&mut self, attempted: &Counters) -> Result<bool, Fault> {
+        self.last_try = Instant::now();
+        Tally::add(&self.shared.tally.reopened, 1);
+        self.shared.base.close();
+        self.shared.base.open()?;
+        let found = self.shared.base.read(Counters::read).inspect_err(|_| self.shared.base.close())?;
+        if found == *attempted {
+            return Ok(true);
+        }
+        if found == self.counters {
+            return Ok(false);
+        }
+        self.shared.base.close();
+        Err(Fault::Damaged("the database went back to an older state; stop and restore it".into()))
+    }
+
+    /// Refuses changes in time, while there is still space to finish what is under way.
+    fn watch_space(&mut self) {
+        if !self.is_ready() {
+            return;
+        }
+        match self.options.disk.available(&self.dir) {
+            Ok(available) if available < self.options.headroom_bytes => {
+                self.last_try = Instant::now();
+                self.set_health(Health::Full(space_in_words(available)));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "cannot see how much space the disk has"),
+        }
+    }
+
+    /// Tries to leave a bad state; at the start, to take the ballast.
+    fn recover(&mut self) {
+        self.last_try = Instant::now();
+        if !self.shared.base.is_open() {
+            let attempted = self.unclear.as_ref().map_or(self.counters, |batch| batch.counters);
+            match self.reopen(&attempted) {
+                Ok(landed) => match self.unclear.take() {
+                    Some(batch) if landed => self.publish(batch),
+                    _ => {}
+                },
+                Err(fault) => {
+                    if fault == Fault::Full {
+                        self.ballast.release();
+                    }
+                    self.set_health(bad_health(&fault));
+                    return;
+                }
+            }
+        }
+        match self.options.disk.available(&self.dir) {
+            Ok(available) if available < self.options.headroom_bytes + self.ballast.missing() => {
+                self.set_health(Health::Full(space_in_words(available)));
+            }
+            Ok(_) => match self.ballast.take() {
+                Ok(()) => self.set_health(Health::Ready),
+                Err(error) => self.set_health(bad_health(&Fault::from_io(&error))),
+            },
+            Err(error) => self.set_health(bad_health(&Fault::from_io(&error))),
+        }
+    }
+
+    /// What is to be done from time to time.
+    fn tend(&mut self) {
+        if !self.is_ready() {
+            if self.last_try.elapsed() >= self.options.retry {
+                self.recover();
+            }
+            return;
+        }
+        let refused = !self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if refused && self.last_flush.elapsed() >= self.options.gather_refusals {
+            self.flush_refusals();
+        }
+        if self.last_trim.elapsed() >= TRIM_EVERY {
+            self.last_trim = Instant::now();
+            self.trim_by_age();
+        }
+        let commits = self.counters.batch.saturating_sub(self.compacted_at);
+        if self.last_commit.elapsed() >= self.options.idle && commits >= COMMITS_TO_COMPACT {
+            self.compacted_at = self.counters.batch;
+            match self.shared.base.compact_if_worthwhile(WORTH_COMPACTING) {
+                Ok(true) => tracing::info!("gave unused space of the database back to the disk"),
+                Ok(false) => {}
+                Err(fault) => self.mishap(fault, "compact the database"),
+            }
+        }
+    }
+
+    fn trim_by_age(&mut self) {
+        let now = (self.options.clock)();
+        let counters = self.counters;
+        let (events, audit) = (keep(self.options.events, now), keep(self.options.audit, now));
+        let due = self.shared.base.read(|read| {
+            use redb::ReadableTable;
+            let oldest = |table: redb::ReadOnlyTable<u64, &'static [u8]>, time_of: fn(&[u8]) -> _, keep: Keep, next| {
+                let Some((key, value)) = table.first()? else { return Ok(false) };
+                let beyond = u64::saturating_sub(next, key.value()) > keep.at_least;
+                Ok::<_, Fault>(beyond && Result::map_or(time_of(value.value()), true, |at: Timestamp| at < keep.since))
+            };
+            let of_events = oldest(read.open_table(EVENTS)?, batch::event_time, events, counters.next_event)?;
+            let of_audit = oldest(read.open_table(AUDIT)?, batch::audit_time, audit, counters.next_audit)?;
+            Ok(of_events || of_audit)
+        });
+        let trimmed = match due {
+            Ok(false) => return,
+            Ok(true) => self.shared.base.write(|transaction| {
+                let mut table = transaction.open_table(EVENTS)?;
+                tables::trim_sequence(&mut table, counters.next_event, events, TRIM_AT_ONCE, batch::event_time)?;
+                let mut table = transaction.open_table(AUDIT)?;
+                tables::trim_sequence(&mut table, counters.next_audit, audit, TRIM_AT_ONCE, batch::audit_time)?;
+                Ok(())
+            }),
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = trimmed {
+            self.mishap(fault, "trim the history");
+        }
+    }
+
+    /// Housekeeping failed: nothing is lost by it, but redb wants to be opened anew.
+    fn mishap(&mut self, fault: Fault, what: &str) {
+        tracing::warn!(%fault, "cannot {what}");
+        self.shared.base.close();
+        self.set_health(bad_health(&fault));
+        self.recover();
+    }
+}
+
+fn respond(request: Request, result: Result<Committed, SubmitError>) {
+    // The caller may have gone.
+    let _ = request.answer.send(result);
+}
+
+/// Commands that let a person make room on a full disk.
+fn frees_space(command: &Command) -> bool {
+    matches!(command, Command::DeleteImage { .. } | Command::ImageFailed { .. })
+}
+
+fn keep(retention: Retention, now: Timestamp) -> Keep {
+    let age = SignedDuration::from_hours(24 * i64::from(retention.days));
+    let since = now.checked_sub(age).unwrap_or(Timestamp::MIN);
+    Keep { at_most: retention.at_most, at_least: retention.at_least, since }
+}
+
+fn space_in_words(available: u64) -> String {
+    format!("the disk that holds the state folder is full ({} MiB left); free some space on it", available >> 20)
+}
+
+fn bad_health(fault: &Fault) -> Health {
+    match fault {
+        Fault::Full => Health::Full("the disk that holds the state folder is full; free some space on it".into()),
+        other => Health::Failing(other.to_string()),
+    }
+}
+
+/// What a caller hears. `unclear`: the database could not be opened to see whether his change is on the disk.
+fn told(fault: &Fault, unclear: bool) -> SubmitError {
+    let doubt = if unclear { "; whether this change was stored will be seen when the disk works again" } else { "" };
+    match fault {
+        Fault::Full => {
+            let reason = format!("the disk that holds the state folder is full; free some space on it{doubt}");
+            SubmitError::DiskFull { reason }
+        }
+        other => SubmitError::Failed { reason: format!("{other}{doubt}") },
+    }
+}
+
+/// Ends the store when the committer ends, however that happens.
+struct Farewell(Arc<Shared>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.places.close();
+        self.0.base.close();
+        *self.0.feed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.health.send_replace(Health::Closed);
+    }
+}

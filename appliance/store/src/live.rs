@@ -1,0 +1,192 @@
+//! Rows on disk and rows in memory: how a change becomes operations, and how the view is read back at start.
+//!
+//! The invariant: [`tables::LIVE`](crate::tables::LIVE) holds exactly the rows that are in the view. Which jobs are in
+//! the view is the view's own rule; a job that leaves it goes to the history. A job's config drive lies beside its
+//! row, so that progress of a step does not write megabytes, and it does not go into history: it is its user's.
+
+use crate::codec::{self, CodecError};
+use crate::error::Fault;
+use crate::tables::{self, COLD, LIVE, Op, kind};
+use leasehold_domain::address::Binding;
+use leasehold_domain::id::{NodeId, PortId};
+use leasehold_domain::identity::User;
+use leasehold_domain::image::Image;
+use leasehold_domain::job::Job;
+use leasehold_domain::node::Node;
+use leasehold_domain::port::Port;
+use leasehold_domain::view::{Change, View};
+use redb::{ReadTransaction, ReadableTable};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A job as it is written.
+#[derive(Serialize, Deserialize)]
+struct JobRow {
+    /// Without its config drive.
+    job: Job,
+    /// The config drive is under [`tables::drive_key`].
+    has_drive: bool,
+}
+
+/// A binding as it is written.
+#[derive(Serialize, Deserialize)]
+struct BindingRow {
+    order: u64,
+    binding: Binding,
+}
+
+/// Applies a change to the view and appends what it does to the disk.
+pub(crate) fn apply(
+    view: &mut View,
+    change: &Change,
+    next_order: &mut u64,
+    keep_jobs: usize,
+    ops: &mut Vec<Op>,
+) -> Result<(), CodecError> {
+    match change {
+        Change::PutNode(node) => ops.push(Op::put_live(tables::node_key(node.id), node)?),
+        Change::DeleteNode(node) => {
+            ops.push(Op::DeleteLive(tables::node_key(*node)));
+            if let Some(job) = view.last_job(*node) {
+                ops.push(Op::DeleteLive(tables::job_key(*node, job.generation, job.id)));
+            }
+            ops.push(Op::DeleteColdOf(*node));
+        }
+        Change::PutPort(port) => {
+            forget_port(view, port.id, ops);
+            ops.push(Op::put_live(tables::port_key(port.settings.node, port.id), port)?);
+        }
+        Change::DeletePort(port) => forget_port(view, *port, ops),
+        Change::PutJob(job) => return apply_job(view, job, keep_jobs, ops),
+        Change::PutImage(image) => ops.push(Op::put_live(tables::image_key(image.id), image)?),
+        Change::DeleteImage(image) => ops.push(Op::DeleteLive(tables::image_key(*image))),
+        Change::PutUser(user) => ops.push(Op::put_live(tables::user_key(user.id), user)?),
+        Change::PutBinding(binding) => {
+            let row = BindingRow { order: *next_order, binding: Binding::clone(binding) };
+            *next_order += 1;
+            ops.push(Op::put_live(tables::binding_key(binding.address), &row)?);
+        }
+        Change::DeleteBinding(address) => ops.push(Op::DeleteLive(tables::binding_key(*address))),
+        Change::PutInventory(node, inventory) => {
+            ops.push(Op::put_cold(tables::inventory_key(*node), inventory)?);
+        }
+        Change::DeleteInventory(node) => ops.push(Op::DeleteCold(tables::inventory_key(*node))),
+    }
+    view.apply(change);
+    Ok(())
+}
+
+fn forget_port(view: &View, port: PortId, ops: &mut Vec<Op>) {
+    if let Some(old) = view.port(port) {
+        ops.push(Op::DeleteLive(tables::port_key(old.settings.node, port)));
+    }
+}
+
+fn apply_job(view: &mut View, job: &Arc<Job>, keep_jobs: usize, ops: &mut Vec<Op>) -> Result<(), CodecError> {
+    let former = view.job(job.id).cloned();
+    let newest_before = view.last_job(job.node).cloned();
+    if let Some(former) = &former
+        && former.generation != job.generation
+    {
+        ops.push(Op::DeleteLive(tables::job_key(former.node, former.generation, former.id)));
+    }
+    view.apply(&Change::PutJob(job.clone()));
+    if view.job(job.id).is_some() {
+        let drive = job.input.config_drive.as_ref();
+        let drive_before = former.as_ref().and_then(|former| former.input.config_drive.as_ref());
+        match drive {
+            Some(drive) if drive_before != Some(drive) => {
+                ops.push(Op::put_cold(tables::drive_key(job.node, job.id), drive)?);
+            }
+            None if drive_before.is_some() => ops.push(Op::DeleteCold(tables::drive_key(job.node, job.id))),
+            _ => {}
+        }
+        let row = JobRow { job: without_drive(job), has_drive: drive.is_some() };
+        ops.push(Op::put_live(tables::job_key(job.node, job.generation, job.id), &row)?);
+    } else {
+        retire(job, keep_jobs, ops)?;
+    }
+    if let Some(other) = newest_before.filter(|other| other.id != job.id && view.job(other.id).is_none()) {
+        retire(&other, keep_jobs, ops)?;
+    }
+    Ok(())
+}
+
+/// A job leaves the view for the history.
+fn retire(job: &Job, keep: usize, ops: &mut Vec<Op>) -> Result<(), CodecError> {
+    ops.push(Op::DeleteLive(tables::job_key(job.node, job.generation, job.id)));
+    if job.input.config_drive.is_some() {
+        ops.push(Op::DeleteCold(tables::drive_key(job.node, job.id)));
+    }
+    ops.push(Op::put_cold(tables::ended_job_key(job.node, job.generation, job.id), &without_drive(job))?);
+    ops.push(Op::TrimJobs(job.node, keep));
+    Ok(())
+}
+
+fn without_drive(job: &Job) -> Job {
+    let mut job = job.clone();
+    job.input.config_drive = None;
+    job
+}
+
+/// Reads all live rows.
+pub(crate) fn load(transaction: &ReadTransaction) -> Result<View, Fault> {
+    let live = transaction.open_table(LIVE)?;
+    let cold = transaction.open_table(COLD)?;
+    let mut view = View::default();
+    let mut bindings = Vec::new();
+    for entry in live.iter()? {
+        let (key, value) = entry?;
+        let (key, value) = (key.value(), value.value());
+        let in_words = |error: CodecError| Fault::Damaged(format!("row {}: {error}", hex::encode(key)));
+        let change = match (key.first(), key.get(17)) {
+            (Some(&kind::NODE), Some(&kind::NODE_ITSELF)) => {
+                Change::PutNode(codec::decode::<Arc<Node>>(value).map_err(in_words)?)
+            }
+            (Some(&kind::NODE), Some(&kind::NODE_JOB)) => {
+                let JobRow { mut job, has_drive } = codec::decode(value).map_err(in_words)?;
+                if has_drive {
+                    let drive = cold.get(tables::drive_key(job.node, job.id).as_slice())?;
+                    job.input.config_drive =
+                        drive.map(|drive| codec::decode(drive.value())).transpose().map_err(in_words)?;
+                }
+                Change::PutJob(Arc::new(job))
+            }
+            (Some(&kind::NODE), Some(&kind::NODE_PORT)) => {
+                Change::PutPort(codec::decode::<Arc<Port>>(value).map_err(in_words)?)
+            }
+            (Some(&kind::IMAGE), _) => Change::PutImage(codec::decode::<Arc<Image>>(value).map_err(in_words)?),
+            (Some(&kind::USER), _) => Change::PutUser(codec::decode::<Arc<User>>(value).map_err(in_words)?),
+            (Some(&kind::BINDING), _) => {
+                bindings.push(codec::decode::<BindingRow>(value).map_err(in_words)?);
+                continue;
+            }
+            _ => return Err(Fault::Damaged(format!("row {} is of an unknown kind", hex::encode(key)))),
+        };
+        view.apply(&change);
+    }
+    // In the order in which they were written: the view's index keeps the last one of each client.
+    bindings.sort_by_key(|row| row.order);
+    for row in bindings {
+        view.apply(&Change::PutBinding(Arc::new(row.binding)));
+    }
+    Ok(view)
+}
+
+/// The ended jobs of a node that are no longer in the view, newest first.
+pub(crate) fn ended_jobs(transaction: &ReadTransaction, node: NodeId, limit: usize) -> Result<Vec<Arc<Job>>, Fault> {
+    let (start, end) = tables::ended_jobs_of(node);
+    let table = transaction.open_table(COLD)?;
+    let mut jobs = Vec::new();
+    for entry in table.range(start.as_slice()..end.as_slice())?.rev().take(limit) {
+        jobs.push(codec::decode::<Arc<Job>>(entry?.1.value())?);
+    }
+    Ok(jobs)
+}
+
+/// What the last inspection of a node found.
+pub(crate) fn inventory(transaction: &ReadTransaction, node: NodeId) -> Result<Option<serde_json::Value>, Fault> {
+    let table = transaction.open_table(COLD)?;
+    let value = table.get(tables::inventory_key(node).as_slice())?;
+    Ok(value.map(|value| codec::decode(value.value())).transpose()?)
+}

@@ -1,0 +1,173 @@
+//! The schema version, the migrations between versions, and the counters that are kept with every commit.
+//!
+//! A migration is a function that turns the tables of schema n into those of n + 1; all that are missing run in one
+//! transaction, so that a program killed in between finds either schema.
+
+use crate::error::Fault;
+use crate::tables::{AUDIT, COLD, EVENTS, LIVE, META};
+use redb::{ReadTransaction, TableError, WriteTransaction};
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// Turns schema n, its place in the list, into schema n + 1.
+pub(crate) type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
+
+/// All migrations: the number of them is the schema that this program writes.
+pub(crate) const MIGRATIONS: &[Migration] = &[create_tables];
+
+const SCHEMA: &str = "schema";
+const COUNTERS: &str = "counters";
+const CURSOR_KEY: &str = "cursor-key";
+
+/// Numbers that rise with every commit and are written in the same transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    /// Commits so far: tells after an I/O error whether the last one reached the disk.
+    pub(crate) batch: u64,
+    pub(crate) next_event: u64,
+    pub(crate) next_audit: u64,
+    /// Order among DHCP bindings: the last one written of a client is the one that counts.
+    pub(crate) next_order: u64,
+}
+
+impl Counters {
+    fn to_bytes(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        let fields = [self.batch, self.next_event, self.next_audit, self.next_order];
+        for (chunk, field) in bytes.chunks_exact_mut(8).zip(fields) {
+            chunk.copy_from_slice(&field.to_be_bytes());
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Counters, Fault> {
+        let mut fields = [0; 4];
+        if bytes.len() != 32 {
+            return Err(Fault::Damaged(format!("the counters have {} bytes instead of 32", bytes.len())));
+        }
+        for (field, chunk) in fields.iter_mut().zip(bytes.chunks_exact(8)) {
+            *field = chunk.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        }
+        let [batch, next_event, next_audit, next_order] = fields;
+        Ok(Counters { batch, next_event, next_audit, next_order })
+    }
+
+    pub(crate) fn write(self, transaction: &WriteTransaction) -> Result<(), Fault> {
+        transaction.open_table(META)?.insert(COUNTERS, self.to_bytes().as_slice())?;
+        Ok(())
+    }
+
+    pub(crate) fn read(transaction: &ReadTransaction) -> Result<Counters, Fault> {
+        let table = transaction.open_table(META)?;
+        let value = table.get(COUNTERS)?.ok_or_else(|| Fault::Damaged("the counters are missing".into()))?;
+        Counters::from_bytes(value.value())
+    }
+}
+
+/// The schema on disk; 0 when the database is new.
+pub(crate) fn version(transaction: &ReadTransaction) -> Result<u32, Fault> {
+    let table = match transaction.open_table(META) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(0),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(value) = table.get(SCHEMA)? else { return Ok(0) };
+    let bytes = value.value().try_into().map_err(|_| Fault::Damaged("the schema version cannot be read".into()))?;
+    Ok(u32::from_be_bytes(bytes))
+}
+
+/// Runs the migrations that are missing from schema `found` on.
+pub(crate) fn migrate(transaction: &WriteTransaction, found: u32, migrations: &[Migration]) -> Result<(), Fault> {
+    let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(Fault::Newer { found, known });
+    }
+    for (migration, number) in migrations.iter().zip(0_u32..).skip(found as usize) {
+        tracing::info!(from = number, to = number + 1, "migrating the database");
+        migration(transaction)?;
+    }
+    transaction.open_table(META)?.insert(SCHEMA, known.to_be_bytes().as_slice())?;
+    Ok(())
+}
+
+/// Schema 1.
+fn create_tables(transaction: &WriteTransaction) -> Result<(), Fault> {
+    transaction.open_table(LIVE)?;
+    transaction.open_table(COLD)?;
+    transaction.open_table(EVENTS)?;
+    transaction.open_table(AUDIT)?;
+    let first = Counters { batch: 0, next_event: 1, next_audit: 1, next_order: 1 };
+    first.write(transaction)?;
+    let mut key = [0_u8; 32];
+    SystemRandom::new().fill(&mut key).map_err(|_| Fault::Io("the system gives no random numbers".into()))?;
+    transaction.open_table(META)?.insert(CURSOR_KEY, key.as_slice())?;
+    Ok(())
+}
+
+/// The key of the event cursors' cipher.
+pub(crate) fn cursor_key(transaction: &ReadTransaction) -> Result<Vec<u8>, Fault> {
+    let table = transaction.open_table(META)?;
+    let value = table.get(CURSOR_KEY)?.ok_or_else(|| Fault::Damaged("the cursor key is missing".into()))?;
+    Ok(value.value().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
+
+    fn database() -> Database {
+        Database::builder().create_with_backend(InMemoryBackend::new()).expect("a database in memory")
+    }
+
+    fn run(database: &Database, migrations: &[Migration]) -> Result<(), Fault> {
+        let found = version(&database.begin_read()?)?;
+        let transaction = database.begin_write()?;
+        migrate(&transaction, found, migrations)?;
+        Ok(transaction.commit()?)
+    }
+
+    fn add_note(transaction: &WriteTransaction) -> Result<(), Fault> {
+        transaction.open_table(META)?.insert("note", b"x".as_slice())?;
+        Ok(())
+    }
+
+    fn fail(transaction: &WriteTransaction) -> Result<(), Fault> {
+        add_note(transaction)?;
+        Err(Fault::Io("no".into()))
+    }
+
+    #[test]
+    fn a_new_database_gets_the_newest_schema_and_an_old_one_only_what_is_missing() {
+        let database = database();
+        run(&database, &[create_tables]).expect("schema 1");
+        let key = cursor_key(&database.begin_read().expect("read")).expect("there");
+        run(&database, &[create_tables, add_note]).expect("schema 2");
+        let read = database.begin_read().expect("read");
+        assert_eq!(version(&read), Ok(2));
+        assert_eq!(cursor_key(&read), Ok(key), "the first migration ran once");
+    }
+
+    #[test]
+    fn a_failed_migration_leaves_the_old_schema() {
+        let database = database();
+        run(&database, &[create_tables]).expect("schema 1");
+        assert!(run(&database, &[create_tables, fail]).is_err());
+        let read = database.begin_read().expect("read");
+        assert_eq!(version(&read), Ok(1));
+        assert!(read.open_table(META).expect("there").get("note").expect("read").is_none());
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let database = database();
+        run(&database, &[create_tables, add_note]).expect("schema 2");
+        assert_eq!(run(&database, &[create_tables]), Err(Fault::Newer { found: 2, known: 1 }));
+    }
+
+    #[test]
+    fn counters_are_read_back() {
+        let counters = Counters { batch: 1, next_event: u64::MAX, next_audit: 3, next_order: 256 };
+        assert_eq!(Counters::from_bytes(&counters.to_bytes()), Ok(counters));
+        assert!(Counters::from_bytes(&[0; 31]).is_err());
+    }
+}
