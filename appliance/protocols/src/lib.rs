@@ -1,1 +1,6 @@
 //! 
+pub mod tftp;
+pub mod redfish;
+pub mod ipmi;
+pub mod dhcp;
+pub mod ipxe;
