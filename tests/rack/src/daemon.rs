@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::folder::RunFolder;
 use crate::netns::Namespace;
+use crate::sys;
 
 /// A running program; dropping it ends it and its process group.
 #[derive(Debug)]
@@ -26,12 +27,32 @@ impl Daemon {
     ///
     /// # Errors
     /// When the log cannot be written or the program not started.
-    pub fn start(folder: &RunFolder, space: &Namespace, name: &str, mut command: Command) -> Result<Self> {
+    pub fn start(folder: &RunFolder, space: &Namespace, name: &str, command: Command) -> Result<Self> {
+        Self::start_by(folder, name, command, |command| space.spawn(command))
+    }
+
+    /// As [`Self::start`], in the host's own network; it also ends when the calling thread does.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_on_host(folder: &RunFolder, name: &str, command: Command) -> Result<Self> {
+        Self::start_by(folder, name, command, |mut command| {
+            sys::tie_to_parent(&mut command);
+            Ok(command.spawn()?)
+        })
+    }
+
+    fn start_by(
+        folder: &RunFolder,
+        name: &str,
+        mut command: Command,
+        spawn: impl FnOnce(Command) -> Result<Child>,
+    ) -> Result<Self> {
         let log = folder.log(name);
         let output = append_to(&log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         folder.mark(&mut command);
-        let child = space.spawn(command)?;
+        let child = spawn(command)?;
         Ok(Self { name: name.to_owned(), child, ended: false, log })
     }
 

@@ -5,17 +5,24 @@
 //! sushy-tools) and switch (Open vSwitch) are third-party programs; what wires and drives them is here. `plan` has
 //! every address; `rack` builds and tears down; `machine` is the power agent of a node; `flow` is the demonstration.
 
+pub mod appliance;
 pub mod bmc;
+pub mod client;
 pub mod command;
+pub mod compare;
 pub mod daemon;
+pub mod flow;
 pub mod folder;
 pub mod forward;
+pub mod gpt;
 pub mod guest;
+pub mod image;
 pub mod kvm;
 pub mod machine;
 pub mod netns;
 pub mod plan;
 pub mod power_socket;
+pub mod proof;
 pub mod qmp;
 pub mod rack;
 pub mod say;
@@ -23,4 +30,6 @@ pub mod stop;
 pub mod sweep;
 pub mod switch;
 mod sys;
+pub mod table;
+pub mod trial;
 pub mod wiring;

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use leasehold_rack::appliance::Built;
 use leasehold_rack::bmc::BmcPrograms;
 use leasehold_rack::rack::{Rack, RackOptions};
 use leasehold_rack::stop::{Stop, Stopped};
-use leasehold_rack::{plan, say, sweep};
+use leasehold_rack::trial::TrialOptions;
+use leasehold_rack::{plan, say, sweep, trial};
 
 #[derive(Parser)]
 #[command(version, about = "A virtual rack: two bare machines with firmware, BMCs and a switch, in network namespaces")]
@@ -20,6 +22,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Take both machines from power-off to a deployed system, and prove it
+    Try(TryArguments),
     /// Build the rack and keep it until Ctrl-C, without an appliance
     Up(RackArguments),
     /// Remove what a killed run left behind
@@ -34,6 +38,63 @@ struct RackArguments {
     /// Keep disks, logs and state in this folder (new or empty)
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct TryArguments {
+    #[command(flatten)]
+    rack: RackArguments,
+    /// End when both proofs are there; exit code 0 only then
+    #[arg(long)]
+    once: bool,
+    /// Deploy this image instead of the small system
+    #[arg(long, value_name = "FILE|URL", requires = "checksum")]
+    image: Option<String>,
+    /// Its SHA-256 or SHA-512
+    #[arg(long, value_name = "SUM", requires = "image")]
+    checksum: Option<String>,
+    #[command(flatten)]
+    built: BuiltArguments,
+}
+
+#[derive(Args)]
+struct BuiltArguments {
+    /// The program under trial; else LEASEHOLD_BIN
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Folder with loaders and ramdisk; else LEASEHOLD_BOOT_IMAGES
+    #[arg(long, value_name = "DIR")]
+    boot_images: Option<PathBuf>,
+    /// The small system's image; else LEASEHOLD_SYSTEM_IMAGE
+    #[arg(long, value_name = "FILE")]
+    system: Option<PathBuf>,
+}
+
+impl BuiltArguments {
+    fn files(self) -> Result<Built> {
+        let find = |given: Option<PathBuf>, option: &str, variable: &str| {
+            let path = given
+                .or_else(|| std::env::var_os(variable).map(PathBuf::from))
+                .with_context(|| format!("--{option} or {variable} is needed: packaging/try and check set it"))?;
+            path.canonicalize().with_context(|| format!("{} ({variable}) cannot be read", path.display()))
+        };
+        Ok(Built {
+            program: find(self.program, "program", "LEASEHOLD_BIN")?,
+            boot_images: find(self.boot_images, "boot-images", "LEASEHOLD_BOOT_IMAGES")?,
+            system: find(self.system, "system", "LEASEHOLD_SYSTEM_IMAGE")?,
+        })
+    }
+}
+
+impl TryArguments {
+    fn options(self) -> Result<TrialOptions> {
+        Ok(TrialOptions {
+            rack: self.rack.options(),
+            built: self.built.files()?,
+            image: self.image.zip(self.checksum),
+            once: self.once,
+        })
+    }
 }
 
 impl RackArguments {
@@ -69,6 +130,7 @@ fn run(task: Task) -> Result<()> {
     let stop = Stop::on_signals()?;
     match task {
         Task::Sweep => sweep::sweep(),
+        Task::Try(arguments) => trial::run(&arguments.options()?, &stop),
         Task::Up(arguments) => up(&arguments.options(), &stop),
     }
 }

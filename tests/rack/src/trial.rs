@@ -1,0 +1,210 @@
+//! `leasehold-rack try`: both machines from power-off to a proven, deployed system, and then the rack to play with.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::appliance::{ADMINISTRATOR, Appliance, Built};
+use crate::compare;
+use crate::daemon::last_lines;
+use crate::flow::Journey;
+use crate::guest::BootDevice;
+use crate::image::Image;
+use crate::machine::{Override, PowerTarget};
+use crate::proof::{self, SshKey};
+use crate::rack::{Node, Rack, RackOptions};
+use crate::say;
+use crate::stop::{Stop, Stopped};
+use crate::table::{self, Column};
+
+/// What to try.
+#[derive(Debug, Clone)]
+pub struct TrialOptions {
+    pub rack: RackOptions,
+    pub built: Built,
+    /// The user's image instead: file or URL, and checksum.
+    pub image: Option<(String, String)>,
+    /// End when the proofs are there.
+    pub once: bool,
+}
+
+/// Runs the trial; the rack is taken down on every way out.
+///
+/// # Errors
+/// What failed, with the end of the log that tells most. [`Stopped`] when it was interrupted.
+pub fn run(options: &TrialOptions, stop: &Stop) -> Result<()> {
+    let begin = Instant::now();
+    let mut rack = Rack::start(&options.rack, stop)?;
+    let outcome = in_rack(&mut rack, options, stop, begin);
+    if let Err(error) = &outcome
+        && !error.is::<Stopped>()
+    {
+        show_logs(&rack);
+    }
+    let taken_down = rack.stop();
+    if taken_down.is_ok() {
+        say::step("rack", "taken down: no process, namespace or interface is left");
+    }
+    outcome.and(taken_down)
+}
+
+fn in_rack(rack: &mut Rack, options: &TrialOptions, stop: &Stop, begin: Instant) -> Result<()> {
+    let image = match &options.image {
+        Some((source, checksum)) => Image::of_user(source, checksum, rack.folder(), stop)?,
+        None => Image::small_system(&options.built.system)?,
+    };
+    let import = image.file.parent().context("the image has no folder")?;
+    let mut appliance = Appliance::configure(rack, &options.built, import)?;
+    appliance.start(rack, stop)?;
+    let key = SshKey::create(rack.folder())?;
+    let nonces: Vec<_> = rack.nodes().iter().map(|_| uuid::Uuid::new_v4().to_string()).collect();
+
+    let mut columns = deploy(rack, &appliance, &image, &key, &nonces, stop)?;
+    appliance.check()?;
+    if image.ours {
+        appliance.stop();
+        say::step("box", "leasehold is stopped: nobody answers a network boot now");
+        prove(rack, &image, &key, &nonces, &mut columns, stop)?;
+    } else {
+        compare_disks(rack, &image);
+    }
+    say::plain(&format!("\n{}", table::render(&columns)));
+    say::plain(&format!("\nall of it, rack included: {:.0} s", begin.elapsed().as_secs_f64()));
+    if options.once {
+        return Ok(());
+    }
+    if image.ours {
+        appliance.start(rack, stop)?;
+    }
+    invite(rack, &appliance, &key)?;
+    while !stop.wait(Duration::from_secs(1)) {
+        appliance.check()?;
+        rack.check().context("the rack broke")?;
+    }
+    appliance.stop();
+    Ok(())
+}
+
+/// Both nodes at once, each with a thread. When one fails, the other still comes to its own end.
+fn deploy(
+    rack: &Rack,
+    appliance: &Appliance,
+    image: &Image,
+    key: &SshKey,
+    nonces: &[String],
+    stop: &Stop,
+) -> Result<Vec<Column>> {
+    let client = appliance.client(rack)?;
+    let travel = |node: &Node, nonce: &str| -> Result<Column> {
+        let journey = Journey {
+            client: client.sibling()?,
+            node: node.plan,
+            bmc_password: &node.bmc_password,
+            image,
+            config_drive: proof::config_drive(&node.plan, key, nonce),
+            stop,
+        };
+        let mut column = Column::new(node.plan.name);
+        let result = journey.go(&mut column);
+        if let Err(error) = &result
+            && !error.is::<Stopped>()
+        {
+            say::step(node.plan.name, &format!("FAILED: {error:#}"));
+        }
+        result.map(|()| column)
+    };
+    on_every_node(rack, nonces, travel)
+}
+
+/// With the appliance stopped, each node boots again from its disk and tells what it runs; then the disks are read.
+fn prove(
+    rack: &Rack,
+    image: &Image,
+    key: &SshKey,
+    nonces: &[String],
+    columns: &mut [Column],
+    stop: &Stop,
+) -> Result<()> {
+    let space = &rack.wiring()?.appliance;
+    let times = on_every_node(rack, nonces, |node, nonce| {
+        let begin = Instant::now();
+        node.machine.power(PowerTarget::Off)?;
+        node.machine.set_boot(Some(Override { device: BootDevice::Disk, persistent: false }));
+        node.machine.power(PowerTarget::On)?;
+        say::step(node.plan.name, "switched off and on, boots from its disk …");
+        let proof = proof::ask(rack.folder(), space, &node.plan, key, stop)?;
+        proof.verify(nonce, &image.file).with_context(|| format!("the proof of {}", node.plan.name))?;
+        say::step(
+            node.plan.name,
+            &format!(
+                "proof by SSH: nonce {}, root {} sha256 {}…",
+                proof.nonce,
+                proof.root_device,
+                &proof.root_sha256[..16]
+            ),
+        );
+        Ok(begin.elapsed())
+    })?;
+    for (column, time) in columns.iter_mut().zip(times) {
+        column.steps.push(("boot from disk", time));
+    }
+    for node in rack.nodes() {
+        let result =
+            compare::compare(&image.file, &node.disk).with_context(|| format!("the disk of {}", node.plan.name))?;
+        say::step(node.plan.name, &format!("disk against image: {result}"));
+    }
+    Ok(())
+}
+
+/// A user's system may write to its disk as soon as it runs: a difference is told, not held against it.
+fn compare_disks(rack: &Rack, image: &Image) {
+    for node in rack.nodes() {
+        match compare::compare(&image.file, &node.disk) {
+            Ok(result) => say::step(node.plan.name, &format!("disk against image: {result}")),
+            Err(error) => say::step(node.plan.name, &format!("its system has changed the disk since: {error:#}")),
+        }
+    }
+}
+
+/// Runs `work` for every node at once and gives the results in the nodes' order, or the first error.
+fn on_every_node<T: Send>(
+    rack: &Rack,
+    nonces: &[String],
+    work: impl Fn(&Node, &str) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            rack.nodes().iter().zip(nonces).map(|(node, nonce)| scope.spawn(move || work(node, nonce))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))).collect()
+    })
+}
+
+fn invite(rack: &Rack, appliance: &Appliance, key: &SshKey) -> Result<()> {
+    let (url, password) = (format!("https://127.0.0.1:{}", rack.port()), appliance.password()?);
+    let Some(node) = rack.nodes().first() else { bail!("the rack has no nodes") };
+    let ssh = proof::ssh_arguments(rack.folder().path(), &node.plan, key, "uptime").join(" ");
+    say::plain(&format!("\nThe appliance:  {url}"));
+    say::plain(&format!("Administrator:  {ADMINISTRATOR}   one-time password: {password}"));
+    say::plain("To try next, in another terminal:");
+    say::plain(&format!("  curl -k -u {ADMINISTRATOR}:{password} {url}/baremetal/v1/nodes"));
+    say::plain(&format!(
+        "  {} node trace {} --config {}",
+        appliance.program().display(),
+        node.plan.name,
+        appliance.config().display()
+    ));
+    say::plain(&format!("  nsenter --net={} ssh {ssh}", rack.wiring()?.appliance.path()));
+    say::plain("Ctrl-C ends everything.");
+    Ok(())
+}
+
+/// The end of the logs that tell most about a failure.
+fn show_logs(rack: &Rack) {
+    say::warn(&format!("\nThe appliance's last words:\n{}", last_lines(&rack.folder().log("leasehold"), 15)));
+    for node in rack.nodes() {
+        say::warn(&format!("\n{}'s console:\n{}", node.plan.name, last_lines(&node.serial_log, 12)));
+    }
+    let hint = if rack.folder().kept() { "All logs are in" } else { "With --keep DIR all logs stay in DIR; now in" };
+    say::warn(&format!("\n{hint} {}\n", rack.folder().path().join("logs").display()));
+}
