@@ -4,6 +4,7 @@
 //! says what, why and what to do. Everything else in the program is an adapter around this crate.
 
 pub mod address;
+pub mod boot;
 pub mod command;
 pub mod decide;
 pub mod event;
