@@ -66,51 +66,54 @@ pub(super) struct Transport {
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-/// How much was sent and in which way.
+/// How much was sent, and how much of it by `sendfile`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Written {
     bytes: usize,
     by_sendfile: usize,
 }
 
+/// One attempt to send the front of `parts`; `WouldBlock` when the socket takes nothing.
+fn write_now(
+    stream: impl AsFd,
+    recent: &RecentFiles,
+    by_sendfile: &mut bool,
+    parts: &[IoSlice<'_>],
+) -> io::Result<Written> {
+    let found = parts
+        .iter()
+        .enumerate()
+        .filter(|(_, part)| *by_sendfile && part.len() >= WORTH_IT)
+        .find_map(|(index, part)| recent.find(part).map(|found| (index, part.len(), found)));
+    let Some((index, length, (file, mut offset))) = found else {
+        return Ok(Written { bytes: send(&stream, parts, SendFlags::NOSIGNAL)?, by_sendfile: 0 });
+    };
+    let before = &parts[..index];
+    let wanted: usize = before.iter().map(|part| part.len()).sum();
+    let bytes = if wanted == 0 { 0 } else { send(&stream, before, SendFlags::NOSIGNAL | SendFlags::MORE)? };
+    if bytes < wanted {
+        return Ok(Written { bytes, by_sendfile: 0 });
+    }
+    match sendfile(&stream, file.content().descriptor(), Some(&mut offset), length.min(PER_CALL)) {
+        Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a boot file was cut while it was being sent")),
+        Ok(count) => Ok(Written { bytes: bytes + count, by_sendfile: count }),
+        // What went before counts; the rest is for the next call.
+        Err(_) if bytes > 0 => Ok(Written { bytes, by_sendfile: 0 }),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            *by_sendfile = false;
+            Ok(Written { bytes: send(&stream, parts, SendFlags::NOSIGNAL)?, by_sendfile: 0 })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn send(stream: impl AsFd, parts: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+    Ok(sendmsg(stream, parts, &mut SendAncillaryBuffer::default(), flags)?)
+}
+
 impl Transport {
     pub(super) fn new(stream: TcpStream, recent: Arc<RecentFiles>, stall_time: Duration) -> Self {
         Transport { stream, recent, by_sendfile: true, stall_time, stalled: None }
-    }
-
-    /// One attempt to send the front of `parts`; `WouldBlock` when the socket takes nothing.
-    fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<Written> {
-        let found = parts
-            .iter()
-            .enumerate()
-            .filter(|(_, part)| self.by_sendfile && part.len() >= WORTH_IT)
-            .find_map(|(index, part)| self.recent.find(part).map(|found| (index, part.len(), found)));
-        let Some((index, length, (file, mut offset))) = found else {
-            let bytes = self.send(parts, SendFlags::NOSIGNAL)?;
-            return Ok(Written { bytes, by_sendfile: 0 });
-        };
-        let before = &parts[..index];
-        let wanted: usize = before.iter().map(|part| part.len()).sum();
-        let bytes = if wanted == 0 { 0 } else { self.send(before, SendFlags::NOSIGNAL | SendFlags::MORE)? };
-        if bytes < wanted {
-            return Ok(Written { bytes, by_sendfile: 0 });
-        }
-        match sendfile(self.stream.as_fd(), file.content().descriptor(), Some(&mut offset), length.min(PER_CALL)) {
-            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a boot file was cut while it was being sent")),
-            Ok(count) => Ok(Written { bytes: bytes + count, by_sendfile: count }),
-            // What went before counts; the rest is for the next call.
-            Err(_) if bytes > 0 => Ok(Written { bytes, by_sendfile: 0 }),
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                self.by_sendfile = false;
-                let bytes = self.send(parts, SendFlags::NOSIGNAL)?;
-                Ok(Written { bytes, by_sendfile: 0 })
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn send(&self, parts: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
-        Ok(sendmsg(self.stream.as_fd(), parts, &mut SendAncillaryBuffer::default(), flags)?)
     }
 
     /// Waits for room in the socket, but not for ever.
@@ -138,12 +141,10 @@ impl AsyncWrite for Transport {
         let this = self.get_mut();
         loop {
             ready!(this.poll_room(cx))?;
-            let attempt = this.write_now(parts);
-            let blocked = matches!(&attempt, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-            if blocked {
-                // Takes the readiness back, so that the next poll waits for a new one.
-                let _ =
-                    this.stream.try_io(Interest::WRITABLE, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+            // Within `try_io`, so that a readiness that comes after the attempt is not taken back with the old one.
+            let Transport { stream, recent, by_sendfile, .. } = this;
+            let attempt = stream.try_io(Interest::WRITABLE, || write_now(&*stream, recent, by_sendfile, parts));
+            if matches!(&attempt, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
                 continue;
             }
             this.stalled = None;
@@ -197,14 +198,13 @@ mod tests {
         let files = BootFiles::open(folder.path()).unwrap();
         let (a, b) = (files.lookup(b"a").unwrap(), files.lookup(b"b").unwrap());
         let (mut client, served) = pair().await;
-        let recent = Arc::new(RecentFiles::default());
+        let recent = RecentFiles::default();
         recent.note(&a);
-        let mut transport = Transport::new(served, recent, Duration::from_secs(9));
-        transport.stream.writable().await.unwrap();
+        served.writable().await.unwrap();
         let mut expected = Vec::new();
         let mut send = |parts: &[&[u8]], by_sendfile: bool| {
             let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
-            let written = transport.write_now(&slices).unwrap();
+            let written = write_now(&served, &recent, &mut true, &slices).unwrap();
             expected.extend_from_slice(&parts.concat()[..written.bytes]);
             assert_eq!(written.by_sendfile > 0, by_sendfile, "{written:?}");
         };

@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn reads_the_request_of_a_pxe_client() {
-        let packet = b"\0\x01/snponly.efi\0octet\0tsize\00\0BlkSize\01468\0windowsize\04\0\0\0\0";
+        let packet = b"\0\x01/snponly.efi\0octet\0tsize\x000\0BlkSize\x001468\0windowsize\x004\0\0\0\0";
         let Ok(Packet::Read(request)) = Packet::parse(packet) else { panic!("not a read request") };
         assert_eq!(request.file, b"/snponly.efi");
         assert_eq!(request.mode, Mode::Octet);
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_last_value_without_terminator_still_counts() {
-        let Ok(Packet::Read(request)) = Packet::parse(b"\0\x01f\0OCTET\0blksize\0512") else { panic!() };
+        let Ok(Packet::Read(request)) = Packet::parse(b"\0\x01f\0OCTET\0blksize\x00512") else { panic!() };
         assert_eq!(request.options.get("blksize"), Some(&b"512"[..]));
     }
 
@@ -324,7 +324,7 @@ mod tests {
 
         #[test]
         fn mutated_requests_never_panic(at in 0usize..60, byte in any::<u8>(), cut in 0usize..60) {
-            let mut packet = b"\0\x01/ipxe/x.efi\0octet\0tsize\00\0blksize\01468\0windowsize\04\0".to_vec();
+            let mut packet = b"\0\x01/ipxe/x.efi\0octet\0tsize\x000\0blksize\x001468\0windowsize\x004\0".to_vec();
             if let Some(slot) = packet.get_mut(at) { *slot = byte; }
             packet.truncate(packet.len() - cut.min(packet.len()));
             if let Ok(Packet::Read(request)) = Packet::parse(&packet) {

@@ -157,7 +157,7 @@ fn run(content: &[u8], agreed: Agreed, fates: Vec<u8>) -> Report {
 }
 
 fn terms(mode: Mode, blksize: u16, windowsize: u16, with_oack: bool) -> Agreed {
-    let oack = if with_oack { b"\0\x06blksize\0512\0".to_vec() } else { Vec::new() };
+    let oack = if with_oack { b"\0\x06blksize\x00512\0".to_vec() } else { Vec::new() };
     Agreed { mode, blksize, windowsize, timeout: None, oack }
 }
 

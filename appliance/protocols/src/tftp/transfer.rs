@@ -460,7 +460,7 @@ mod tests {
     fn options_are_acknowledged_before_data_flows() {
         let content = [7; 20];
         let mut agreed = terms(Mode::Octet, 10, 4);
-        agreed.oack = b"\0\x06tsize\020\0".to_vec();
+        agreed.oack = b"\0\x06tsize\x0020\0".to_vec();
         let mut transfer = Transfer::new(agreed, Duration::ZERO);
         assert_eq!(flush(&mut transfer, &content, Duration::ZERO), [0]);
         assert_eq!(transfer.on_datagram(&ack(1), &content, MS), None);
