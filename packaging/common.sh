@@ -1,0 +1,85 @@
+# Sourced by try, check and prepare: where things are, and how they speak.
+# shellcheck shell=bash
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+cache=$root/.cache
+# Outside the project's folder, so that every clone on a machine uses the same one. Used by prepare and check.
+# shellcheck disable=SC2034
+tools=${XDG_CACHE_HOME:-$HOME/.cache}/leasehold/tools
+musl=x86_64-unknown-linux-musl
+
+export LEASEHOLD_ROOT=$root
+export LEASEHOLD_RACK_PYTHON=$cache/venv/bin/python
+export LEASEHOLD_CLIENTS=$cache/clients/bin
+export LEASEHOLD_BIN=$root/target/debug/leasehold
+export LEASEHOLD_BOOT_IMAGES=$root/target/boot-images
+export LEASEHOLD_SYSTEM_IMAGE=$root/target/system-image.raw
+
+# Ends with one clear line.
+die() {
+    echo "${program:-packaging}: $*" >&2
+    exit 1
+}
+
+# A line of progress with the seconds since the start.
+say() {
+    printf '%6d s  %s\n' "$SECONDS" "$*"
+}
+
+require_root() {
+    [ "$(id -u)" = 0 ] || die "this needs root: it $1"
+}
+
+# The version of the toolchain that the project is built with.
+wanted_rust() {
+    sed -n 's/^channel *= *"\(.*\)"/\1/p' "$root/rust-toolchain.toml"
+}
+
+# require_rust: cargo and rustc are there in the version of rust-toolchain.toml or newer.
+require_rust() {
+    local wanted found
+    wanted=$(wanted_rust)
+    command -v cargo >/dev/null ||
+        die "Rust is missing: install rustup, then 'rustup toolchain install $wanted'"
+    # Inside the project's folder rustup picks the toolchain of rust-toolchain.toml; elsewhere rustc is asked as it is.
+    found=$(cd "$root" && rustc --version 2>/dev/null | cut -d' ' -f2) ||
+        die "Rust $wanted is missing: 'rustup toolchain install $wanted'"
+    [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n1)" = "$wanted" ] ||
+        die "Rust $found is too old: the project needs $wanted ('rustup toolchain install $wanted')"
+}
+
+# require_space GB FOLDER
+require_space() {
+    local free
+    free=$(df -Pk -- "$2" | awk 'NR == 2 { printf "%d", $4 / 1000000 }')
+    [ "$free" -ge "$1" ] || die "$2 has $free GB free, this needs $1 GB"
+}
+
+# Builds what the rack boots: the program, the agent, the first-boot program, and from them the boot images.
+build_all() {
+    say "building leasehold, the agent and the rack (the first time some minutes)"
+    (cd "$root" && cargo build --quiet -p leasehold -p leasehold-rack -p leasehold-boot-images) ||
+        die "the build failed"
+    (cd "$root" && cargo build --quiet -p leasehold-agent -p leasehold-first-boot --profile agent --target "$musl") ||
+        die "the build of the agent failed"
+    build_images
+}
+
+# Builds the boot images anew when their programs or sources have changed since.
+build_images() {
+    local builder=$root/target/debug/leasehold-boot-images static=$root/target/$musl/agent inputs stamp
+    stamp=$root/target/boot-images.stamp
+    inputs=$(cd "$root" && {
+        sha256sum "$builder" "$static/leasehold-agent" "$static/leasehold-first-boot"
+        find boot-images -type f -print0 | sort -z | xargs -0 sha256sum
+    } | sha256sum)
+    if [ -f "$LEASEHOLD_BOOT_IMAGES/manifest.json" ] && [ -f "$LEASEHOLD_SYSTEM_IMAGE.sha256" ] &&
+        [ "$(cat "$stamp" 2>/dev/null)" = "$inputs" ]; then
+        return
+    fi
+    say "building the boot images from Debian packages"
+    rm -f "$stamp"
+    (cd "$root" && "$builder" all --agent "$static/leasehold-agent" --first-boot "$static/leasehold-first-boot" \
+        --out "$LEASEHOLD_BOOT_IMAGES" --system "$LEASEHOLD_SYSTEM_IMAGE") || die "the boot images cannot be built"
+    echo "$inputs" >"$stamp"
+}
