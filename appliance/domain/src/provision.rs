@@ -195,11 +195,21 @@ impl Verb {
 /// The verbs that `state` allows.
 pub fn allowed(state: ProvisionState) -> Vec<Verb> {
     let standing = Standing { state, target: None };
-    Verb::ALL.into_iter().filter(|verb| step(standing, Event::Asked(*verb)).is_ok()).collect()
+    Verb::ALL.into_iter().filter(|verb| next(standing, Event::Asked(*verb)).is_some()).collect()
 }
 
 /// One move of the state machine.
 pub fn step(from: Standing, event: Event) -> Result<Standing, NotAllowed> {
+    // A job's event is nothing that a user could ask for instead.
+    let verbs = || match event {
+        Event::Asked(_) => allowed(from.state),
+        _ => Vec::new(),
+    };
+    next(from, event).ok_or_else(|| NotAllowed { state: from.state, allowed: verbs() })
+}
+
+/// The table of moves.
+fn next(from: Standing, event: Event) -> Option<Standing> {
     use ProvisionState::*;
     let to = |state, target| Standing { state, target };
     let next = match (from.state, event) {
@@ -244,20 +254,9 @@ pub fn step(from: Standing, event: Event) -> Result<Standing, NotAllowed> {
         (Adopting, Event::Done) => to(Active, None),
         (Adopting, Event::Failed) => to(AdoptFailed, Some(Active)),
 
-        _ => return Err(NotAllowed { state: from.state, allowed: verbs_of(from, event) }),
+        _ => return None,
     };
-    Ok(next)
-}
-
-/// The verbs to name in a refusal; none for a job's event, which no user can repeat.
-fn verbs_of(from: Standing, event: Event) -> Vec<Verb> {
-    match event {
-        Event::Asked(asked) => {
-            let others = Verb::ALL.into_iter().filter(|verb| *verb != asked);
-            others.filter(|verb| step(from, Event::Asked(*verb)).is_ok()).collect()
-        }
-        _ => Vec::new(),
-    }
+    Some(next)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ mod job;
 mod node;
 mod port;
 mod provision;
+#[cfg(test)]
+mod tests;
 mod user;
 
 use crate::command::{Answer, Command, Context};
