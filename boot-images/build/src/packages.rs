@@ -5,7 +5,8 @@
 //! Nothing is installed and no maintainer script runs: `apt-get download` and `dpkg-deb -x` only.
 //! A folder appears under its final name only when it is whole, so a broken run leaves nothing half done.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,9 @@ use crate::tools::{APT_CACHE, APT_GET, DPKG_DEB};
 /// The cache of downloaded and unpacked packages.
 pub(crate) struct Packages {
     folder: PathBuf,
+    /// What apt said of a package's candidate version, asked once: in a container each question takes most of a second.
+    candidates: RefCell<BTreeMap<String, Option<String>>>,
+    closures: RefCell<BTreeMap<String, Vec<String>>>,
 }
 
 impl Packages {
@@ -23,7 +27,20 @@ impl Packages {
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make the cache folder {}", folder.display()))?;
         let folder = folder.canonicalize().with_context(|| format!("cannot read {}", folder.display()))?;
-        Ok(Self { folder })
+        Ok(Self { folder, candidates: RefCell::default(), closures: RefCell::default() })
+    }
+
+    /// Asks apt for the candidates of all these packages at once. Only faster than without, never needed.
+    pub(crate) fn look_up(&self, names: &[&str]) -> Result<()> {
+        let mut known = self.candidates.borrow_mut();
+        let open: Vec<&str> = names.iter().copied().filter(|name| !known.contains_key(*name)).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let output = APT_CACHE.run(&self.folder, &[&["policy"], open.as_slice()].concat())?;
+        let found = parse_policy(&String::from_utf8_lossy(&output));
+        known.extend(open.iter().map(|name| ((*name).to_owned(), found.get(*name).cloned())));
+        Ok(())
     }
 
     /// The folder with the contents of the package `name`.
@@ -44,7 +61,7 @@ impl Packages {
 
     /// The package that a metapackage such as `linux-image-amd64` stands for: its first dependency of that name.
     pub(crate) fn behind(&self, meta: &str, prefix: &str) -> Result<String> {
-        self.depends(meta)?
+        parse_depends(&self.depends(meta, &[])?)
             .into_iter()
             .find(|name| name.starts_with(prefix))
             .ok_or_else(|| anyhow!("the package {meta} depends on no {prefix}…: run apt-get update"))
@@ -52,37 +69,29 @@ impl Packages {
 
     /// The package and everything it depends on, transitively, in the order of names.
     pub(crate) fn closure(&self, name: &str) -> Result<Vec<String>> {
-        let mut found = BTreeSet::new();
-        let mut open = vec![name.to_owned()];
-        while let Some(next) = open.pop() {
-            if found.insert(next.clone()) {
-                open.extend(self.depends(&next)?);
-            }
+        if let Some(known) = self.closures.borrow().get(name) {
+            return Ok(known.clone());
         }
-        Ok(found.into_iter().collect())
+        let mut names = parse_depends(&self.depends(name, &["--recurse"])?);
+        names.push(name.to_owned());
+        names.sort();
+        names.dedup();
+        self.look_up(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        self.closures.borrow_mut().insert(name.to_owned(), names.clone());
+        Ok(names)
     }
 
-    fn depends(&self, name: &str) -> Result<Vec<String>> {
-        let output = APT_CACHE.run(
-            &self.folder,
-            &[
-                "depends",
-                "--no-recommends",
-                "--no-suggests",
-                "--no-conflicts",
-                "--no-breaks",
-                "--no-replaces",
-                "--no-enhances",
-                name,
-            ],
-        )?;
-        Ok(parse_depends(&String::from_utf8_lossy(&output)))
+    fn depends(&self, name: &str, more: &[&str]) -> Result<String> {
+        let only_hard =
+            ["--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances"];
+        let output = APT_CACHE.run(&self.folder, &[&["depends"], only_hard.as_slice(), more, &[name]].concat())?;
+        Ok(String::from_utf8_lossy(&output).into_owned())
     }
 
     /// The .deb file of a package: from the cache when it is the candidate, else freshly downloaded.
     fn archive(&self, name: &str) -> Result<PathBuf> {
-        let policy = APT_CACHE.run(&self.folder, &["policy", name])?;
-        let candidate = parse_candidate(&String::from_utf8_lossy(&policy));
+        self.look_up(&[name])?;
+        let candidate = self.candidates.borrow().get(name).cloned().flatten();
         let cached = self.cached(name)?;
         match candidate {
             Some(version) => {
@@ -140,10 +149,18 @@ fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Reads the candidate version from the output of `apt-cache policy`.
-fn parse_candidate(text: &str) -> Option<String> {
-    let version = text.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?.trim();
-    (version != "(none)").then(|| version.to_owned())
+/// Reads the candidate versions from the output of `apt-cache policy`; packages without one are left out.
+fn parse_policy(text: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut name = "";
+    for line in text.lines() {
+        if let Some(heading) = line.strip_suffix(':').filter(|heading| !heading.starts_with(' ')) {
+            name = heading;
+        } else if let Some(version) = line.strip_prefix("  Candidate: ").filter(|version| *version != "(none)") {
+            found.insert(name.to_owned(), version.to_owned());
+        }
+    }
+    found
 }
 
 /// Reads the names from the output of `apt-cache depends`: of alternatives the first, no virtual packages.
@@ -174,11 +191,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_candidate_is_read_from_policy() {
-        let text = "ipxe:\n  Installed: (none)\n  Candidate: 1.0.0+git-1\n  Version table:\n";
-        assert_eq!(parse_candidate(text).as_deref(), Some("1.0.0+git-1"));
-        assert_eq!(parse_candidate("x:\n  Candidate: (none)\n"), None);
-        assert_eq!(parse_candidate(""), None);
+    fn candidates_are_read_from_policy() {
+        let text = "ipxe:\n  Installed: (none)\n  Candidate: 1.0.0+git-1\n  Version table:\n     1.0.0+git-1 500\ngone:\n  Installed: 1\n  Candidate: (none)\nxz-utils:\n  Candidate: 5\n";
+        let found = parse_policy(text);
+        assert_eq!(found.get("ipxe").map(String::as_str), Some("1.0.0+git-1"));
+        assert_eq!(found.get("xz-utils").map(String::as_str), Some("5"));
+        assert_eq!(found.len(), 2);
+        assert!(parse_policy("").is_empty());
     }
 
     #[test]

@@ -19,7 +19,9 @@ use crate::tree::Tree;
 use crate::userland;
 
 const INIT: &str = include_str!("../../ramdisk/init");
-const UDHCPC: &str = include_str!("../../ramdisk/udhcpc");
+pub(crate) const UDHCPC: &str = include_str!("../../ramdisk/udhcpc");
+/// Shared with the system image, which brings it under the same name.
+pub(crate) const COMMON: &str = include_str!("../../ramdisk/common");
 const HOW: &str = "cargo build -p leasehold-agent --profile agent --target x86_64-unknown-linux-musl";
 
 /// In the initramfs itself: virtual machines, on-board AHCI and NVMe, Intel's on-board card, IPMI, firmware variables.
@@ -95,7 +97,8 @@ pub(crate) fn build(packages: &Packages, agent: &Path, out: &Path) -> Result<()>
     // The kernel asks for modules by this name.
     tree.link("sbin", "bin");
     tree.file("init", 0o755, INIT);
-    tree.file("etc/udhcpc", 0o755, UDHCPC);
+    tree.file("etc/leasehold/common", 0o644, COMMON);
+    tree.file("etc/leasehold/udhcpc", 0o755, UDHCPC);
     tree.file("etc/passwd", 0o644, "root:x:0:0:root:/:/bin/sh\n");
     tree.file("bin/leasehold-agent", 0o755, agent);
     kernel.install(&mut tree, "lib/modules", &main, &[&main]);

@@ -17,7 +17,7 @@ use crate::disk::{self, Contents, ESP_NUMBER};
 use crate::kernel::Kernel;
 use crate::loaders::write_file;
 use crate::packages::Packages;
-use crate::ramdisk::SERVER_DRIVERS;
+use crate::ramdisk::{COMMON, SERVER_DRIVERS, UDHCPC};
 use crate::tools::{GRUB_MKIMAGE, MKSQUASHFS};
 use crate::tree::Tree;
 use crate::userland;
@@ -67,6 +67,7 @@ const GRUB_MODULES: &[&str] =
 /// Builds the image and writes it with its hash.
 pub(crate) fn build(packages: &Packages, first_boot: &Path, out: &Path) -> Result<()> {
     let first_boot = userland::static_program(first_boot, HOW)?;
+    packages.look_up(&["busybox-static", "dropbear-bin", "grub-pc-bin", "grub-efi-amd64-signed", "shim-signed"])?;
     let kernel = Kernel::generic(packages)?;
     let root = squashfs(&root_tree(packages, &kernel, first_boot)?)?;
     let name = disk::root_name(&root);
@@ -126,6 +127,7 @@ fn initramfs_tree(packages: &Packages, kernel: &Kernel) -> Result<Tree> {
     userland::busybox(packages, &mut tree)?;
     tree.link("sbin", "bin");
     tree.file("init", 0o755, include_str!("../../system/initramfs-init"));
+    tree.file("etc/leasehold/common", 0o644, COMMON);
     let modules = kernel.select(STORAGE)?;
     kernel.install(&mut tree, "lib/modules", &modules, &[&modules]);
     Ok(tree)
@@ -152,11 +154,11 @@ fn root_tree(packages: &Packages, kernel: &Kernel, first_boot: Vec<u8>) -> Resul
     }
     for (path, mode, text) in [
         ("etc/inittab", 0o644, include_str!("../../system/etc/inittab")),
-        ("etc/leasehold/say", 0o644, include_str!("../../system/etc/say")),
+        ("etc/leasehold/common", 0o644, COMMON),
         ("etc/leasehold/start", 0o755, include_str!("../../system/etc/start")),
         ("etc/leasehold/ssh", 0o755, include_str!("../../system/etc/ssh")),
         ("etc/leasehold/ready", 0o755, include_str!("../../system/etc/ready")),
-        ("etc/leasehold/udhcpc", 0o755, include_str!("../../ramdisk/udhcpc")),
+        ("etc/leasehold/udhcpc", 0o755, UDHCPC),
         ("etc/acpi/PWRF/00000080", 0o755, include_str!("../../system/etc/power-button")),
         ("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\n"),
         ("etc/group", 0o644, "root:x:0:\n"),
@@ -174,7 +176,7 @@ fn root_tree(packages: &Packages, kernel: &Kernel, first_boot: Vec<u8>) -> Resul
     Ok(tree)
 }
 
-/// The squashfs of the tree: everything root's, all times zero, one thread, so that the bytes depend on the tree alone.
+/// The squashfs of the tree: everything root's, all times zero, so that the bytes depend on the tree alone.
 fn squashfs(tree: &Tree) -> Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let source = folder.path().join("root");
@@ -184,8 +186,9 @@ fn squashfs(tree: &Tree) -> Result<Vec<u8>> {
     fs::set_permissions(&source, source_mode)?;
     let target = folder.path().join("root.squashfs");
     let (source, target_name) = (source.to_string_lossy(), target.to_string_lossy());
-    let mut arguments = vec![source.as_ref(), target_name.as_ref(), "-all-root", "-no-xattrs", "-noappend", "-quiet"];
-    arguments.extend(["-no-progress", "-processors", "1", "-comp", "zstd", "-Xcompression-level", "19"]);
+    let mut arguments =
+        vec![source.as_ref(), target_name.as_ref(), "-all-root", "-no-xattrs", "-noappend", "-quiet", "-no-progress"];
+    arguments.extend(["-comp", "zstd", "-Xcompression-level", "19"]);
     arguments.extend(["-mkfs-time", "0", "-all-time", "0"]);
     MKSQUASHFS.run(folder.path(), &arguments)?;
     read(&target)
