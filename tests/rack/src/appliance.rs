@@ -38,6 +38,7 @@ pub struct Appliance {
     program: PathBuf,
     config: PathBuf,
     state: PathBuf,
+    socket: PathBuf,
     daemon: Option<Daemon>,
 }
 
@@ -54,7 +55,7 @@ impl Appliance {
         let socket = home.join("local.sock");
         let content = LeaseholdConfig { state: &state, socket: &socket, boot_images: &built.boot_images, import };
         write_private(&config, &content.text())?;
-        Ok(Self { program: built.program.clone(), config, state, daemon: None })
+        Ok(Self { program: built.program.clone(), config, state, socket, daemon: None })
     }
 
     /// Starts it in the box and waits until it is ready.
@@ -68,7 +69,7 @@ impl Appliance {
         let probe = Client::new(rack.port(), ADMINISTRATOR, "")?;
         stop.until("the appliance's start", START_LIMIT, Duration::from_millis(50), || {
             daemon.check()?;
-            Ok(probe.get("/readyz").is_ok().then_some(()))
+            Ok(probe.get_text("/readyz").is_ok().then_some(()))
         })?;
         say::step("box", &format!("leasehold is ready (pid {})", daemon.pid()));
         self.daemon = Some(daemon);
@@ -120,9 +121,14 @@ impl Appliance {
         &self.program
     }
 
-    /// Its configuration file.
-    pub fn config(&self) -> &Path {
-        &self.config
+    /// The socket of its local command line.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Its TLS certificate, for clients that check it.
+    pub fn certificate(&self) -> PathBuf {
+        self.state.join("tls-certificate.pem")
     }
 }
 
@@ -141,17 +147,22 @@ impl LeaseholdConfig<'_> {
         // TOML's basic strings are JSON's for every path that this program makes.
         let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy().into_owned()).to_string();
         format!(
-            "state = {state}\nsocket = {socket}\nboot_images = {boot_images}\nimport = {import}\n\n\
-             [interfaces]\n{prov} = [\"boot\"]\n{bmc} = [\"bmc\"]\n{public} = [\"public\"]\n\n\
-             [public]\nlisten = [\"{listener}\"]\n",
+            "state_folder = {state}\nboot_files = {boot}\n\n\
+             [[interface]]\nname = \"{prov}\"\nroles = [\"boot\"]\n\n\
+             [[interface]]\nname = \"{bmc}\"\nroles = [\"bmc\"]\n\n\
+             [[interface]]\nname = \"{public}\"\nroles = [\"public\"]\n\n\
+             [public]\nlisten = \"{listener}\"\nnames = [\"127.0.0.1\", \"{address}\"]\n\n\
+             [local]\nsocket = {socket}\n\n\
+             [images]\nimport_folder = {import}\n",
             state = quoted(self.state),
-            socket = quoted(self.socket),
-            boot_images = quoted(self.boot_images),
-            import = quoted(self.import),
+            boot = quoted(self.boot_images),
             prov = plan::PROVISIONING_INTERFACE,
             bmc = plan::BMC_INTERFACE,
             public = plan::PUBLIC_INTERFACE,
             listener = plan::public_listener(),
+            address = plan::PUBLIC_ADDRESS,
+            socket = quoted(self.socket),
+            import = quoted(self.import),
         )
     }
 }

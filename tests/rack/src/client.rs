@@ -86,7 +86,7 @@ impl Client {
     /// # Errors
     /// No answer, or a [`Refusal`].
     pub fn get(&self, path: &str) -> Result<Value> {
-        self.send(Method::GET, path, None)
+        self.json(Method::GET, path, None)
     }
 
     /// POST.
@@ -94,7 +94,7 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        self.send(Method::POST, path, Some(body))
+        self.json(Method::POST, path, Some(body))
     }
 
     /// PUT.
@@ -102,7 +102,7 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub fn put(&self, path: &str, body: &Value) -> Result<Value> {
-        self.send(Method::PUT, path, Some(body))
+        self.json(Method::PUT, path, Some(body))
     }
 
     /// PATCH with a JSON patch.
@@ -110,10 +110,26 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub fn patch(&self, path: &str, body: &Value) -> Result<Value> {
-        self.send(Method::PATCH, path, Some(body))
+        self.json(Method::PATCH, path, Some(body))
     }
 
-    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+    /// GET of a text.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_text(&self, path: &str) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.send(Method::GET, path, None)?).into_owned())
+    }
+
+    fn json(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let text = self.send(method, path, body)?;
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&text).with_context(|| format!("the answer to {path} is no JSON"))
+    }
+
+    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes> {
         let what = format!("{method} {path}");
         self.runtime
             .block_on(async { tokio::time::timeout(REQUEST_LIMIT, self.exchange(method, path, body)).await })
@@ -121,7 +137,7 @@ impl Client {
             .with_context(|| format!("the appliance at {}", self.address))
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let name = ServerName::try_from("127.0.0.1")?;
@@ -146,10 +162,7 @@ impl Client {
         if !status.is_success() {
             return Err(Refusal { method, path: path.to_owned(), status, words: words(&text) }.into());
         }
-        if text.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&text).with_context(|| format!("{method} {path}: the answer is no JSON"))
+        Ok(text)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A node's way from enrolment to a deployed system, over the appliance's API, with a line for every step.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -47,9 +49,11 @@ impl Journey<'_> {
     /// The step that failed and why, in the appliance's words.
     pub fn go(&self, column: &mut Column) -> Result<()> {
         self.timed(column, "enrol", || self.enrol())?;
+        let follower = Follower::start(self.client.sibling()?, self.node.name);
         for step in STEPS {
             self.timed(column, step.name, || self.take(&step))?;
         }
+        drop(follower);
         Ok(())
     }
 
@@ -108,6 +112,51 @@ impl Journey<'_> {
     }
 }
 
+/// Prints what happens to a node, as the appliance's trace tells it, until it is dropped.
+struct Follower(Arc<AtomicBool>);
+
+impl Follower {
+    /// Not waited for at the end: its request may last for some seconds more, and it holds nothing but a connection.
+    fn start(client: Client, node: &'static str) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let flag = ended.clone();
+        std::thread::spawn(move || {
+            let mut after = String::new();
+            while !flag.load(Ordering::SeqCst) {
+                // The appliance may be restarting: the states of the node tell what matters.
+                let Ok(answer) = client.get(&trace_path(node, &after)) else {
+                    std::thread::sleep(POLL);
+                    continue;
+                };
+                for row in answer["trace"].as_array().into_iter().flatten() {
+                    if flag.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    say::step(node, &trace_line(row));
+                    after = row["at"].as_str().unwrap_or_default().to_owned();
+                }
+            }
+        });
+        Self(ended)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+fn trace_path(node: &str, after: &str) -> String {
+    let after = if after.is_empty() { String::new() } else { format!("&after={}", after.replace('+', "%2B")) };
+    format!("/appliance/v1/nodes/{node}/trace?wait=5{after}")
+}
+
+fn trace_line(row: &Value) -> String {
+    let field = |name: &str| row[name].as_str().unwrap_or_default();
+    format!("  {}: {} {}", field("source"), field("what"), field("detail")).trim_end().to_owned()
+}
+
 /// Whether a node has come to rest in `wanted`; an error when it rests elsewhere.
 fn outcome(node: &Value, wanted: &str) -> Result<Option<()>> {
     let state = text(node, "provision_state")?;
@@ -152,6 +201,13 @@ pub fn driver(node: &NodePlan, password: &str) -> (&'static str, Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_row_becomes_a_line() {
+        let row = json!({"at": "2026-01-01T00:00:00Z", "source": "boot", "what": "DISCOVER", "detail": "arch 7"});
+        assert_eq!(trace_line(&row), "  boot: DISCOVER arch 7");
+        assert_eq!(trace_path("node0", "x+1"), "/appliance/v1/nodes/node0/trace?wait=5&after=x%2B1");
+    }
 
     #[test]
     fn a_node_is_waited_for_until_it_rests() {

@@ -26,6 +26,7 @@ pub mod proof;
 pub mod qmp;
 pub mod rack;
 pub mod say;
+pub mod scenarios;
 pub mod stop;
 pub mod sweep;
 pub mod switch;

@@ -9,9 +9,10 @@ use clap::{Args, Parser, Subcommand};
 use leasehold_rack::appliance::Built;
 use leasehold_rack::bmc::BmcPrograms;
 use leasehold_rack::rack::{Rack, RackOptions};
+use leasehold_rack::scenarios::CheckOptions;
 use leasehold_rack::stop::{Stop, Stopped};
 use leasehold_rack::trial::TrialOptions;
-use leasehold_rack::{plan, say, sweep, trial};
+use leasehold_rack::{plan, say, scenarios, sweep, trial};
 
 #[derive(Parser)]
 #[command(version, about = "A virtual rack: two bare machines with firmware, BMCs and a switch, in network namespaces")]
@@ -24,6 +25,8 @@ struct Cli {
 enum Task {
     /// Take both machines from power-off to a deployed system, and prove it
     Try(TryArguments),
+    /// Drive both machines end to end with the unmodified bare-metal client
+    Check(CheckArguments),
     /// Build the rack and keep it until Ctrl-C, without an appliance
     Up(RackArguments),
     /// Remove what a killed run left behind
@@ -97,6 +100,33 @@ impl TryArguments {
     }
 }
 
+#[derive(Args)]
+struct CheckArguments {
+    #[command(flatten)]
+    rack: RackArguments,
+    #[command(flatten)]
+    built: BuiltArguments,
+    /// The `baremetal` program; else from LEASEHOLD_CLIENTS
+    #[arg(long, value_name = "FILE")]
+    client: Option<PathBuf>,
+    /// Only scenarios whose names hold this, after the first one
+    #[arg(long, value_name = "WORDS")]
+    only: Option<String>,
+}
+
+impl CheckArguments {
+    fn options(self) -> Result<CheckOptions> {
+        let clients =
+            std::env::var_os("LEASEHOLD_CLIENTS").map_or_else(|| root().join(".cache/clients/bin"), PathBuf::from);
+        Ok(CheckOptions {
+            rack: self.rack.options(),
+            built: self.built.files()?,
+            client: self.client.unwrap_or_else(|| clients.join("baremetal")),
+            only: self.only,
+        })
+    }
+}
+
 impl RackArguments {
     fn options(self) -> RackOptions {
         let root = root();
@@ -113,12 +143,18 @@ fn root() -> PathBuf {
     std::env::var_os("LEASEHOLD_ROOT").map_or_else(|| built.to_owned(), PathBuf::from)
 }
 
+/// A scenario failed; its line has been printed.
+#[derive(Debug, thiserror::Error)]
+#[error("a scenario failed")]
+struct Failed;
+
 fn main() -> ExitCode {
     say::start_clock();
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         // Ctrl-C: the shell's own number for it.
         Err(error) if error.is::<Stopped>() => ExitCode::from(130),
+        Err(error) if error.is::<Failed>() => ExitCode::FAILURE,
         Err(error) => {
             say::warn(&format!("leasehold-rack: {error:#}"));
             ExitCode::FAILURE
@@ -131,6 +167,13 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Sweep => sweep::sweep(),
         Task::Try(arguments) => trial::run(&arguments.options()?, &stop),
+        Task::Check(arguments) => {
+            if scenarios::run(&arguments.options()?, &stop)? {
+                Ok(())
+            } else {
+                Err(Failed.into())
+            }
+        }
         Task::Up(arguments) => up(&arguments.options(), &stop),
     }
 }

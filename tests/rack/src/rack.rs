@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::bmc::{self, BmcPrograms};
 use crate::command;
@@ -19,7 +19,7 @@ use crate::machine::{Machine, QemuLauncher};
 use crate::plan::{self, Firmware, NodePlan};
 use crate::power_socket::PowerSocket;
 use crate::say;
-use crate::stop::Stop;
+use crate::stop::{Stop, Stopped};
 use crate::sweep;
 use crate::switch::Switch;
 use crate::wiring::Wiring;
@@ -141,6 +141,31 @@ impl Rack {
     /// The nodes, in the plan's order.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// Runs `work` for every node at once, each in a thread, and gives the results in the nodes' order.
+    ///
+    /// # Errors
+    /// The first node's error; every thread has come to its end by then.
+    pub fn on_every_node<T: Send>(&self, work: impl Fn(&Node) -> Result<T> + Sync) -> Result<Vec<T>> {
+        let work = &work;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .nodes
+                .iter()
+                .map(|node| {
+                    scope.spawn(move || {
+                        work(node).with_context(|| node.plan.name).inspect_err(|error| {
+                            if !error.is::<Stopped>() {
+                                say::step(node.plan.name, &format!("FAILED: {error:#}"));
+                            }
+                        })
+                    })
+                })
+                .collect();
+            let results: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+            results.into_iter().map(|result| result.unwrap_or_else(|_| Err(anyhow!("a thread panicked")))).collect()
+        })
     }
 
     /// The run's folder.

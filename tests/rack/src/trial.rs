@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::appliance::{ADMINISTRATOR, Appliance, Built};
 use crate::compare;
@@ -105,15 +105,9 @@ fn deploy(
             stop,
         };
         let mut column = Column::new(node.plan.name);
-        let result = journey.go(&mut column);
-        if let Err(error) = &result
-            && !error.is::<Stopped>()
-        {
-            say::step(node.plan.name, &format!("FAILED: {error:#}"));
-        }
-        result.map(|()| column)
+        journey.go(&mut column).map(|()| column)
     };
-    on_every_node(rack, nonces, travel)
+    rack.on_every_node(|node| travel(node, &nonces[usize::from(node.plan.index)]))
 }
 
 /// With the appliance stopped, each node boots again from its disk and tells what it runs; then the disks are read.
@@ -126,7 +120,8 @@ fn prove(
     stop: &Stop,
 ) -> Result<()> {
     let space = &rack.wiring()?.appliance;
-    let times = on_every_node(rack, nonces, |node, nonce| {
+    let times = rack.on_every_node(|node| {
+        let nonce = &nonces[usize::from(node.plan.index)];
         let begin = Instant::now();
         node.machine.power(PowerTarget::Off)?;
         node.machine.set_boot(Some(Override { device: BootDevice::Disk, persistent: false }));
@@ -166,20 +161,6 @@ fn compare_disks(rack: &Rack, image: &Image) {
     }
 }
 
-/// Runs `work` for every node at once and gives the results in the nodes' order, or the first error.
-fn on_every_node<T: Send>(
-    rack: &Rack,
-    nonces: &[String],
-    work: impl Fn(&Node, &str) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
-    let work = &work;
-    std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            rack.nodes().iter().zip(nonces).map(|(node, nonce)| scope.spawn(move || work(node, nonce))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))).collect()
-    })
-}
-
 fn invite(rack: &Rack, appliance: &Appliance, key: &SshKey) -> Result<()> {
     let (url, password) = (format!("https://127.0.0.1:{}", rack.port()), appliance.password()?);
     let Some(node) = rack.nodes().first() else { bail!("the rack has no nodes") };
@@ -189,10 +170,10 @@ fn invite(rack: &Rack, appliance: &Appliance, key: &SshKey) -> Result<()> {
     say::plain("To try next, in another terminal:");
     say::plain(&format!("  curl -k -u {ADMINISTRATOR}:{password} {url}/baremetal/v1/nodes"));
     say::plain(&format!(
-        "  {} node trace {} --config {}",
+        "  {} node trace {} --socket {}",
         appliance.program().display(),
         node.plan.name,
-        appliance.config().display()
+        appliance.socket().display()
     ));
     say::plain(&format!("  nsenter --net={} ssh {ssh}", rack.wiring()?.appliance.path()));
     say::plain("Ctrl-C ends everything.");
@@ -200,7 +181,7 @@ fn invite(rack: &Rack, appliance: &Appliance, key: &SshKey) -> Result<()> {
 }
 
 /// The end of the logs that tell most about a failure.
-fn show_logs(rack: &Rack) {
+pub(crate) fn show_logs(rack: &Rack) {
     say::warn(&format!("\nThe appliance's last words:\n{}", last_lines(&rack.folder().log("leasehold"), 15)));
     for node in rack.nodes() {
         say::warn(&format!("\n{}'s console:\n{}", node.plan.name, last_lines(&node.serial_log, 12)));

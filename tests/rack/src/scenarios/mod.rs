@@ -1,0 +1,149 @@
+//! `leasehold-rack check`: what the rack must do with the unmodified client, from one end to the other.
+//!
+//! In: the built program, boot images, the client. Out: a line per scenario, `rack: N passed, N failed`, and on failure
+//! the run's folder with every log. The scenarios go over one rack in a fixed order, each from where the one before
+//! left both nodes: what a failure leaves behind is no ground to stand on, so the rest is not run.
+
+mod cli;
+mod life;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::appliance::{Appliance, Built};
+use crate::client::{Client, text};
+use crate::image::Image;
+use crate::proof::SshKey;
+use crate::rack::{Rack, RackOptions};
+use crate::say;
+use crate::stop::{Stop, Stopped};
+use crate::trial::show_logs;
+use cli::Cli;
+
+/// What to check.
+#[derive(Debug, Clone)]
+pub struct CheckOptions {
+    pub rack: RackOptions,
+    pub built: Built,
+    /// The `baremetal` program.
+    pub client: PathBuf,
+    /// Only scenarios whose names hold this; all when `None`. The first one, which enrols the nodes, is always run.
+    pub only: Option<String>,
+}
+
+/// What every scenario works on.
+pub(crate) struct Scene<'a> {
+    rack: &'a Rack,
+    appliance: Appliance,
+    api: Client,
+    cli: Cli,
+    image: Image,
+    key: SshKey,
+    stop: &'a Stop,
+}
+
+type Play = fn(&mut Scene) -> Result<()>;
+
+const SCENARIOS: [(&str, Play); 7] = [
+    ("the whole way of both nodes", life::first_way),
+    ("the client's other commands", life::small_commands),
+    ("redeploy after undeploy", life::redeploy),
+    ("abort from wait call-back", life::abort),
+    ("a wrong checksum", life::wrong_checksum),
+    ("killed at three steps of a deployment", life::killed),
+    ("the whole way a second time", life::second_way),
+];
+
+/// Runs the scenarios; true when all passed.
+///
+/// # Errors
+/// When the rack or the appliance cannot be started or taken down, or [`Stopped`].
+pub fn run(options: &CheckOptions, stop: &Stop) -> Result<bool> {
+    let rack = Rack::start(&options.rack, stop)?;
+    let outcome = in_rack(&rack, options, stop);
+    if !matches!(&outcome, Ok(true)) && !stop.requested() {
+        show_logs(&rack);
+    }
+    let taken_down = rack.stop().context("after the scenarios");
+    let passed = outcome?;
+    taken_down?;
+    Ok(passed)
+}
+
+fn in_rack(rack: &Rack, options: &CheckOptions, stop: &Stop) -> Result<bool> {
+    let image = Image::small_system(&options.built.system)?;
+    let import = image.file.parent().context("the image has no folder")?;
+    let mut appliance = Appliance::configure(rack, &options.built, import)?;
+    appliance.start(rack, stop)?;
+    let mut scene = Scene {
+        rack,
+        api: appliance.client(rack)?,
+        cli: Cli::new(options.client.clone(), rack, &appliance)?,
+        appliance,
+        image,
+        key: SshKey::create(rack.folder())?,
+        stop,
+    };
+    let chosen = |index: usize, name: &str| index == 0 || options.only.as_ref().is_none_or(|part| name.contains(part));
+    let plays: Vec<_> = SCENARIOS.iter().enumerate().filter(|(index, (name, _))| chosen(*index, name)).collect();
+    let mut passed = 0;
+    for (_, (name, play)) in &plays {
+        let begin = Instant::now();
+        say::step("check", &format!("{name} …"));
+        match play(&mut scene) {
+            Ok(()) => {
+                passed += 1;
+                say::step("check", &format!("{name}: passed in {:.0} s", begin.elapsed().as_secs_f64()));
+            }
+            Err(error) if error.is::<Stopped>() => return Err(error),
+            Err(error) => {
+                say::step("check", &format!("{name}: FAILED: {error:#}"));
+                let rest = plays.len() - passed - 1;
+                if rest > 0 {
+                    say::step("check", &format!("{rest} scenarios after it were not run"));
+                }
+                break;
+            }
+        }
+    }
+    scene.appliance.stop();
+    let failed = plays.len() - passed;
+    say::plain(&format!("rack: {passed} passed, {failed} failed"));
+    Ok(failed == 0)
+}
+
+impl Scene<'_> {
+    /// Waits until the node stands in `state`, asking the API several times a second.
+    fn wait_for_state(&self, node: &str, state: &str, limit: Duration) -> Result<()> {
+        let what = format!("{state} of {node}");
+        self.stop.until(&what, limit, Duration::from_millis(100), || {
+            let answer = self.api_node(node)?;
+            let now = text(&answer, "provision_state")?;
+            if now.ends_with("failed") && now != state {
+                bail!("{node} is in {now}: {}", answer["last_error"]);
+            }
+            Ok((now == state).then_some(()))
+        })
+    }
+
+    fn api_node(&self, node: &str) -> Result<serde_json::Value> {
+        self.api.get(&format!("/baremetal/v1/nodes/{node}"))
+    }
+
+    /// The node stands in `state`, at rest, and `last_error` holds `words` (whatever their case; empty: no error).
+    fn expect(&self, node: &str, state: &str, words: &str) -> Result<()> {
+        let fields = ["provision_state", "target_provision_state", "last_error"];
+        let answer = self.cli.node(node, &fields)?;
+        let now = text(&answer, "provision_state")?;
+        if now != state {
+            bail!("{node} is in {now}, not in {state}: {}", answer["last_error"]);
+        }
+        let reason = answer["last_error"].as_str().unwrap_or_default();
+        if words.is_empty() != reason.is_empty() || !reason.to_lowercase().contains(&words.to_lowercase()) {
+            bail!("last_error of {node} is {reason:?}; a word of {words:?} was expected");
+        }
+        Ok(())
+    }
+}
