@@ -4,6 +4,10 @@
 //! implements the trait with its own timeouts; one conversation at a time per BMC is the business of
 //! [`guard::Guarded`], so that a slow BMC can never hold up another node.
 
+pub mod guard;
+pub mod ipmi;
+pub mod redfish;
+
 use async_trait::async_trait;
 use leasehold_domain::power::{BootSetting, PowerState, PowerTarget};
 use serde::{Deserialize, Serialize};

@@ -226,7 +226,7 @@ pub fn health(record: &SensorRecord, states: u16) -> Option<Health> {
         .max();
     match worst {
         // No state at all: fine for those whose states all mean trouble.
-        None if states == 0 && matches!(record.event_type, 0x04 | 0x05 | 0x06) => Some(Health::Ok),
+        None if states == 0 && matches!(record.event_type, 0x04..=0x06) => Some(Health::Ok),
         worst => worst,
     }
 }
@@ -238,8 +238,8 @@ pub fn state_health(kind: u8, event_type: u8, offset: u8) -> Option<Health> {
         // Generic: thresholds, predictive failure, limits, performance, severity, redundancy.
         (0x01, _, 2..=5 | 8..=11) => Critical,
         (0x01, _, 0 | 1 | 6 | 7) => Warning,
-        (0x04 | 0x05 | 0x06, _, 0) => Ok,
-        (0x04 | 0x05 | 0x06, _, 1) => Warning,
+        (0x04..=0x06, _, 0) => Ok,
+        (0x04..=0x06, _, 1) => Warning,
         (0x07, _, 0) => Ok,
         (0x07, _, 1 | 4) => Warning,
         (0x07, _, 2 | 3 | 5 | 6) => Critical,

@@ -72,7 +72,7 @@ impl<P: Copy + Eq> Sim<P> {
             }
             (0x38, _) => Err(Completion::INVALID_FIELD),
             (0x3b, [asked]) => self.raise(id, *asked),
-            (0x3c, [bytes @ ..]) => {
+            (0x3c, bytes) => {
                 let known = bytes.first_chunk().map(|id| u32::from_le_bytes(*id));
                 let known = self.sessions.iter().any(|session| Some(session.id) == known);
                 // 87h: invalid session id.
