@@ -1,1 +1,70 @@
-//! 
+//! The HTTP faces of the appliance: the bare-metal API for users, the agent's calls, the appliance's own API.
+//!
+//! In: HTTP requests from the listeners of each trust zone (public, boot, local). Out: commands to the store, answers
+//! made from a snapshot. Authentication and translation happen here; what is allowed and what follows is decided in
+//! the domain. One router for each zone: [`public`], [`boot`], [`local`].
+
+mod agent;
+mod appliance;
+pub mod auth;
+mod baremetal;
+mod error;
+mod health;
+pub mod serve;
+
+use auth::Passwords;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use jiff::Timestamp;
+use leasehold_domain::command::{Actor, Command};
+use leasehold_engine::Engine;
+use leasehold_store::{Committed, SubmitError};
+use std::sync::Arc;
+
+/// Largest body of an API request. A config drive may have 64 MiB, packed and in base64.
+const BODY_LIMIT: usize = 90 << 20;
+
+/// What every handler works with.
+#[derive(Clone)]
+pub struct Api {
+    pub engine: Engine,
+    pub passwords: Arc<Passwords>,
+    /// This box's name, shown as conductor.
+    pub hostname: Arc<str>,
+    pub started: Timestamp,
+    /// The file with the one-time password; removed at its first change.
+    pub password_file: Arc<std::path::PathBuf>,
+}
+
+impl Api {
+    /// Gives a command for somebody.
+    async fn submit(&self, command: Command, actor: Actor) -> Result<Committed, SubmitError> {
+        self.engine.store.submit(command, actor).await
+    }
+}
+
+/// What users reach: services told apart by path, JSON 404 elsewhere.
+pub fn public(api: Api) -> Router {
+    Router::new()
+        .merge(baremetal::router(&api))
+        .merge(appliance::router(&api))
+        .merge(health::router())
+        .fallback(error::no_such_path)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(api)
+}
+
+/// What nodes reach on the provisioning network: agents' calls and their images.
+pub fn boot(api: Api) -> Router {
+    agent::router().fallback(error::no_such_path).layer(DefaultBodyLimit::max(4 << 20)).with_state(api)
+}
+
+/// What the local command line reaches; the socket's peer credentials have been checked.
+pub fn local(api: Api) -> Router {
+    Router::new()
+        .merge(appliance::local_router())
+        .merge(health::router())
+        .fallback(error::no_such_path)
+        .layer(DefaultBodyLimit::max(1 << 20))
+        .with_state(api)
+}

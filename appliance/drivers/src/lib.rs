@@ -4,3 +4,4 @@
 //! understands. Drivers keep no durable state and know neither jobs nor policy.
 
 pub mod bmc;
+pub mod tls;

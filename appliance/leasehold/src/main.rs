@@ -1,1 +1,129 @@
-fn main() {}
+//! The program: command line, configuration, first start, wiring of all parts.
+//!
+//! In: arguments and a configuration file. Out: the running appliance (`serve`), or the answer of a local command. Only
+//! this crate knows all others; it holds no rule and no protocol.
+
+mod config;
+mod first_start;
+mod local;
+mod netboot;
+mod privileges;
+mod serve;
+mod show;
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Leasehold: boots, images, isolates and lends out bare servers.
+#[derive(Parser)]
+#[command(name = "leasehold", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the appliance.
+    Serve(ServeArguments),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look at nodes, on the box itself.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Say which version this is.
+    Version,
+}
+
+#[derive(Args)]
+struct ServeArguments {
+    /// The configuration file; without it the defaults hold, changed by the options below.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The state folder, instead of the configured one.
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// Where users reach the APIs, instead of the configured address. Port 0: any free one.
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// For trials: no TLS; loopback only.
+    #[arg(long)]
+    plain_http: bool,
+    /// A file that appears, with the URLs as JSON, when everything listens.
+    #[arg(long)]
+    ready_file: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Read a configuration file and say whether it is right.
+    Check {
+        #[arg(long, default_value = "/etc/leasehold/leasehold.toml")]
+        config: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct SocketArgument {
+    /// The appliance's socket.
+    #[arg(long, env = "LEASEHOLD_SOCKET", default_value = "/var/lib/leasehold/leasehold.sock")]
+    socket: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum NodeCommand {
+    /// All nodes, a line each.
+    List {
+        #[command(flatten)]
+        socket: SocketArgument,
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One node and its last jobs.
+    Show {
+        /// Name, UUID or MAC address.
+        node: String,
+        #[command(flatten)]
+        socket: SocketArgument,
+        #[arg(long)]
+        json: bool,
+    },
+    /// What the node did while it booted, and how its jobs went.
+    Trace {
+        /// Name, UUID or MAC address.
+        node: String,
+        #[command(flatten)]
+        socket: SocketArgument,
+        #[arg(long)]
+        json: bool,
+        /// Go on with what comes.
+        #[arg(long)]
+        follow: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Serve(arguments) => serve::main(&arguments),
+        Command::Config(ConfigCommand::Check { config }) => check_config(&config),
+        Command::Node(command) => show::main(&command),
+        Command::Version => show::line(&format!("leasehold {}", env!("CARGO_PKG_VERSION"))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leasehold: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check_config(path: &std::path::Path) -> anyhow::Result<()> {
+    let config = config::Config::read(path)?;
+    netboot::check_interfaces(&config)?;
+    show::line(&format!("{} is right", path.display()))
+}

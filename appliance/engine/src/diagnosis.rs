@@ -1,0 +1,61 @@
+//! What the boot trace says about a machine that did not call back, and what to try.
+
+use crate::Engine;
+use jiff::Timestamp;
+use leasehold_domain::id::NodeId;
+
+/// Entries that are looked at.
+const TRACE_LIMIT: usize = 500;
+
+/// One sentence or two for the person at the black screen.
+pub(crate) async fn why_no_agent(engine: &Engine, node: NodeId, since: Timestamp) -> String {
+    let view = engine.view();
+    let macs: Vec<_> = view.ports_of(node).map(|port| port.settings.address).collect();
+    let mut kinds: Vec<String> = Vec::new();
+    match engine.trace.entries(Some(node), &macs, TRACE_LIMIT).await {
+        Ok(entries) => kinds.extend(entries.iter().filter(|entry| entry.at >= since).map(|entry| entry.what.clone())),
+        Err(error) => tracing::warn!(%error, "the boot trace could not be read"),
+    }
+    let addresses = macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    explain(&kinds, &addresses)
+}
+
+/// The furthest point that a boot reached decides what is worth trying.
+fn explain(kinds: &[String], macs: &str) -> String {
+    let seen = |part: &str| kinds.iter().any(|kind| kind.contains(part));
+    if seen("agent") {
+        "The agent looked itself up but never reported: read the machine's console.".into()
+    } else if seen("http") {
+        "It fetched its boot script or kernel but its agent never called: the kernel lacks a driver for this machine's \
+         network card, or the ramdisk got no address; read the machine's console."
+            .into()
+    } else if seen("tftp") {
+        "It fetched its boot loader by TFTP and then stopped: the loader has no driver for this network card, or \
+         firmware refuses it (Secure Boot)."
+            .into()
+    } else if seen("dhcp") {
+        "It asked for an address but fetched nothing: another DHCP server may have answered, or a firewall stands \
+         between."
+            .into()
+    } else {
+        format!(
+            "No DHCP request from {macs} was seen at all: network boot may be off in its firmware, the port may be in \
+             another VLAN, held by spanning tree (set it to edge/portfast) or bonded (LACP), the cable may be in another \
+             card, or the MAC address may be wrong."
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explain;
+
+    #[test]
+    fn the_furthest_point_reached_decides() {
+        let told = |kinds: &[&str]| explain(&kinds.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>(), "aa:bb");
+        assert!(told(&[]).contains("No DHCP request from aa:bb"));
+        assert!(told(&["dhcp-discover", "dhcp-offer"]).contains("fetched nothing"));
+        assert!(told(&["dhcp-ack", "tftp-done"]).contains("Secure Boot"));
+        assert!(told(&["dhcp-ack", "http-served"]).contains("network card"));
+    }
+}

@@ -1,0 +1,100 @@
+//! Reads a stored image: its map, its frames, or the raw disk unpacked on the way (for agents that know no map).
+
+use leasehold_wire::image_map::ImageMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// An image in the data folder, open for reading.
+pub struct StoredImage {
+    map: ImageMap,
+    map_bytes: Vec<u8>,
+    data: File,
+}
+
+impl StoredImage {
+    pub(super) fn open(folder: &Path) -> io::Result<StoredImage> {
+        let map_bytes = std::fs::read(folder.join("map.json"))?;
+        let map: ImageMap = serde_json::from_slice(&map_bytes).map_err(io::Error::other)?;
+        map.validate().map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(StoredImage { map, map_bytes, data: File::open(folder.join("data"))? })
+    }
+
+    /// The map as agents get it.
+    pub fn map_bytes(&self) -> &[u8] {
+        &self.map_bytes
+    }
+
+    /// Bytes of the raw disk.
+    pub fn raw_size(&self) -> u64 {
+        self.map.size
+    }
+
+    /// Bytes of the frames.
+    pub fn data_size(&self) -> u64 {
+        self.map.stored_size
+    }
+
+    /// Fills `buffer` with frames from `offset` on.
+    pub fn read_data(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.data.read_exact_at(buffer, offset)
+    }
+
+    /// Fills `buffer` with the raw disk from `offset` on.
+    pub fn read_raw(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        buffer.fill(0);
+        let end = offset.saturating_add(buffer.len() as u64);
+        let first = self.map.blocks.partition_point(|block| block.offset + u64::from(block.length) <= offset);
+        for block in self.map.blocks[first..].iter().take_while(|block| block.offset < end) {
+            let mut frame = vec![0; block.stored_length as usize];
+            self.data.read_exact_at(&mut frame, block.stored_offset)?;
+            let raw = zstd::bulk::decompress(&frame, block.length as usize)?;
+            let from = offset.max(block.offset);
+            let until = end.min(block.offset + raw.len() as u64);
+            let target = place(from - offset)..place(until - offset);
+            buffer[target].copy_from_slice(&raw[place(from - block.offset)..place(until - block.offset)]);
+        }
+        Ok(())
+    }
+}
+
+/// A distance inside a buffer.
+fn place(distance: u64) -> usize {
+    usize::try_from(distance).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{format, pack};
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn what_was_packed_reads_back_at_any_place(
+            patches in proptest::collection::vec((0_usize..12_000_000, any::<u8>(), 1_usize..70_000), 0..6),
+            start in 0_u64..11_000_000,
+            length in 1_usize..5_000_000,
+        ) {
+            let mut disk = vec![0_u8; 12_100_000];
+            disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+            for (at, byte, count) in patches {
+                let until = (at + count).min(disk.len());
+                disk[at.max(512)..until.max(512)].fill(byte);
+            }
+            let folder = tempfile::tempdir().expect("a folder");
+            let given = folder.path().join("given");
+            std::fs::write(&given, &disk).expect("written");
+            let source = format::open(&given, 1 << 30).expect("a disk");
+            let content = pack::pack(source, folder.path(), u64::MAX).expect("packed");
+            prop_assert_eq!(content.raw_size, disk.len() as u64);
+            let stored = StoredImage::open(folder.path()).expect("opened");
+            let until = (start as usize + length).min(disk.len());
+            let mut read = vec![1; until - start as usize];
+            stored.read_raw(&mut read, start).expect("read");
+            prop_assert!(read == disk[start as usize..until]);
+        }
+    }
+}

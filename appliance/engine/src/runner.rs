@@ -1,0 +1,91 @@
+//! Carries out one job: its steps in order, each within its deadline, until it is done, failed or superseded.
+
+use crate::{Engine, steps};
+use jiff::Timestamp;
+use leasehold_domain::command::{Answer, Command, StepEnd};
+use leasehold_domain::id::JobId;
+use leasehold_domain::job::{Job, StepName, StepState};
+use leasehold_store::SubmitError;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long to wait before a report is given again that the store could not take (a full disk).
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Works on the job until nothing is left to do for it.
+pub(crate) async fn run(engine: &Engine, id: JobId) {
+    while let Some(step) = next_step(engine, id) {
+        let Some(Answer::Job(job)) = report(engine, Command::StartStep { job: id, step }).await else { return };
+        let outcome = tokio::select! {
+            outcome = steps::perform(engine, &job, step) => Some(outcome),
+            () = deadline(&job) => Some(Err(steps::overdue(engine, &job, step).await)),
+            () = superseded(engine, id, step) => None,
+        };
+        let end = match outcome {
+            // The state has moved on without us: an agent's report ended the step, or another job took over.
+            None => continue,
+            Some(Ok(detail)) => StepEnd::Done(detail),
+            Some(Err(reason)) => {
+                steps::stop_machine(engine, &job).await;
+                StepEnd::Failed(reason)
+            }
+        };
+        if report(engine, Command::EndStep { job: id, step, end }).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn next_step(engine: &Engine, id: JobId) -> Option<StepName> {
+    let view = engine.view();
+    let job = view.job(id).filter(|job| job.is_running())?;
+    job.current().map(|step| step.name)
+}
+
+/// Gives a report, for as long as it takes the store to take it. `None`: the job is no longer the current one.
+async fn report(engine: &Engine, command: Command) -> Option<Answer> {
+    loop {
+        match engine.tell(command.clone()).await {
+            Ok(committed) => return committed.map(|committed| committed.answer),
+            Err(SubmitError::Closed) => return None,
+            Err(error) => {
+                tracing::warn!(command = command.name(), %error, "the store cannot take a report now; trying again");
+                tokio::time::sleep(STORE_PATIENCE).await;
+            }
+        }
+    }
+}
+
+/// Returns when the current step's time is over.
+async fn deadline(job: &Arc<Job>) {
+    let Some(deadline) = job.current().and_then(|step| step.deadline) else {
+        return std::future::pending().await;
+    };
+    loop {
+        // The clock may jump: a look now and then instead of one long sleep.
+        let left = deadline.duration_since(Timestamp::now()).as_secs();
+        if left <= 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(left.unsigned_abs().min(30))).await;
+    }
+}
+
+/// Returns when this step is no longer the job's running one.
+async fn superseded(engine: &Engine, id: JobId, step: StepName) {
+    let mut feed = engine.store.subscribe();
+    loop {
+        let view = engine.view();
+        let still = view
+            .job(id)
+            .filter(|job| job.is_running())
+            .and_then(|job| job.current())
+            .is_some_and(|record| record.name == step && record.state == StepState::Running);
+        if !still {
+            return;
+        }
+        if feed.next().await.is_none() {
+            return;
+        }
+    }
+}

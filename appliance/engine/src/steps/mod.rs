@@ -1,0 +1,87 @@
+//! What each step of a job does. Every step first looks whether its effect is already there.
+//!
+//! In: the engine, the job as its step began. Out: what came of it in a user's words, or why it failed for good.
+//! Passing troubles (a BMC that is busy, an agent that does not answer at once) are tried again until the deadline.
+
+mod agent;
+mod bmc;
+
+use crate::{Engine, diagnosis};
+use leasehold_domain::command::Command;
+use leasehold_domain::image::wanted_image;
+use leasehold_domain::job::{Job, StepName};
+use leasehold_domain::node::Node;
+use std::sync::Arc;
+
+/// What came of a step: a detail for the timeline, or the reason why it failed.
+pub(crate) type Outcome = Result<Option<String>, String>;
+
+/// Carries out one step.
+pub(crate) async fn perform(engine: &Engine, job: &Job, step: StepName) -> Outcome {
+    let node = node_of(engine, job)?;
+    match step {
+        StepName::CheckBmc => bmc::check(engine, &node).await,
+        StepName::ReadPower => bmc::read_power(engine, &node).await,
+        StepName::BootFromNetwork => bmc::boot_from_network(engine, &node).await,
+        StepName::BootFromDisk => bmc::boot_from_disk(engine, &node).await,
+        StepName::PowerCycle => bmc::power_cycle(engine, &node).await,
+        StepName::PowerOff => {
+            agent::flush(engine, job).await;
+            bmc::power_off(engine, &node).await
+        }
+        StepName::PowerOn => bmc::power_on(engine, &node).await,
+        StepName::ChangePower => bmc::change_power(engine, job, &node).await,
+        StepName::PrepareImage => prepare_image(engine, job, &node).await,
+        StepName::Wipe => agent::wipe(engine, job).await,
+        StepName::WriteImage => agent::write_image(engine, job, &node).await,
+        StepName::InstallBootloader => agent::install_bootloader(engine, job).await,
+        // The agent's own report ends these; until then there is nothing to do but wait.
+        StepName::AwaitAgent | StepName::AwaitInventory => std::future::pending().await,
+        StepName::ReleaseInstance => Ok(None),
+        StepName::Unknown => Err("This step belongs to another version of the program.".into()),
+    }
+}
+
+fn node_of(engine: &Engine, job: &Job) -> Result<Arc<Node>, String> {
+    engine.view().node(job.node).cloned().ok_or_else(|| "The node was removed.".to_owned())
+}
+
+/// Why a step that is not done at its deadline has failed.
+pub(crate) async fn overdue(engine: &Engine, job: &Job, step: StepName) -> String {
+    let limit = step.deadline_seconds();
+    if step.waits_for_machine() {
+        let since =
+            job.steps.iter().find(|record| record.name == StepName::PowerCycle).and_then(|record| record.started_at);
+        let seen = diagnosis::why_no_agent(engine, job.node, since.unwrap_or(job.created_at)).await;
+        return format!("Timeout reached while waiting for callback ({limit} s). {seen}");
+    }
+    let last = engine
+        .view()
+        .job(job.id)
+        .and_then(|job| job.current().and_then(|record| record.detail.clone()))
+        .map(|detail| format!(" Last: {detail}"))
+        .unwrap_or_default();
+    format!("The step \"{}\" was not done within {limit} s.{last}", step.name())
+}
+
+/// After a failure the machine must not sit in the ramdisk, able to be taken for something else: its power is cut, if
+/// its BMC lets us.
+pub(crate) async fn stop_machine(engine: &Engine, job: &Job) {
+    if job.boots == 0 {
+        return;
+    }
+    if let Ok(node) = node_of(engine, job)
+        && let Err(why) = bmc::power_off(engine, &node).await
+    {
+        tracing::warn!(node = node.title(), why, "could not power off after a failure");
+    }
+}
+
+async fn prepare_image(engine: &Engine, job: &Job, node: &Node) -> Outcome {
+    let wanted = wanted_image(node)?;
+    let image = engine.images.ensure(&engine.store, &wanted).await.map_err(|error| error.to_string())?;
+    let size = image.content.as_ref().map_or(0, |content| content.raw_size);
+    let told = engine.tell(Command::UseImage { job: job.id, image: image.id }).await;
+    told.map_err(|error| error.to_string())?;
+    Ok(Some(format!("image {} is verified and ready ({} MiB)", image.id, size >> 20)))
+}

@@ -1,0 +1,339 @@
+//! The configuration file: what it may say, what it means when it says nothing, and clear words where it is wrong.
+//!
+//! In: TOML text. Out: a [`Config`] with every default filled in, or a [`ConfigError`] that names the key. Unknown keys
+//! are errors that name the nearest known one: a misspelt setting must not be a setting that silently is not there.
+
+mod keys;
+
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where the database, images, certificate and keys are.
+    pub(crate) state_folder: PathBuf,
+    /// Loaders and ramdisk for booting machines, with their manifest.
+    pub(crate) boot_files: PathBuf,
+    pub(crate) public: Public,
+    pub(crate) local: Local,
+    #[serde(rename = "interface")]
+    pub(crate) interfaces: Vec<Interface>,
+    pub(crate) images: Images,
+    pub(crate) cleaning: Cleaning,
+    pub(crate) power: Power,
+    pub(crate) agent: Agent,
+    pub(crate) log: Log,
+}
+
+/// The listener for users.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Public {
+    pub(crate) listen: SocketAddr,
+    /// Names under which users reach the box, for its certificate.
+    pub(crate) names: Vec<String>,
+    /// A certificate and key (PEM) of one's own; without them the box makes a certificate at its first start.
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    /// Only for trials: no TLS. Refused unless `listen` is a loopback address.
+    pub(crate) plain_http: bool,
+}
+
+/// The socket for the local command line.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Local {
+    /// `None`: `leasehold.sock` in the state folder.
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// A network interface of the box and what it is for. One that is not named here never gets a DHCP answer.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    pub(crate) roles: Vec<Role>,
+    /// Boot: first and last address for machines; without it, the upper half of the interface's network.
+    #[serde(default)]
+    pub(crate) range: Option<[Ipv4Addr; 2]>,
+    /// Boot: default router to tell machines; none if left out.
+    #[serde(default)]
+    pub(crate) router: Option<Ipv4Addr>,
+    /// Boot: name servers to tell machines.
+    #[serde(default)]
+    pub(crate) dns: Vec<Ipv4Addr>,
+    /// Boot: how long an address is lent, in seconds.
+    #[serde(default = "one_hour")]
+    pub(crate) lease_seconds: u32,
+    /// Boot: whether machines that are nobody's node get an address.
+    #[serde(default = "yes")]
+    pub(crate) unknown_machines: bool,
+}
+
+fn one_hour() -> u32 {
+    3600
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What an interface is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Machines boot from here: DHCP, TFTP, HTTP boot, agents.
+    Boot,
+    /// BMCs are reached through it. No service listens on it.
+    Bmc,
+    /// Tenant VLANs arrive on it tagged. No service listens on it yet.
+    Trunk,
+    /// Users reach the box through it.
+    Public,
+}
+
+/// Images in the data folder.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Images {
+    /// `file://` URLs may name files below this folder.
+    pub(crate) import_folder: Option<PathBuf>,
+    pub(crate) max_size_gib: u64,
+    /// Space that images leave free, in MiB.
+    pub(crate) reserve_mib: u64,
+}
+
+/// What happens between two uses of a node.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cleaning {
+    pub(crate) wipe: Wipe,
+}
+
+/// How thorough the automatic wipe is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Wipe {
+    Full,
+    Metadata,
+}
+
+/// Watching and switching power.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Power {
+    /// How often each BMC is asked for the power state, in seconds.
+    pub(crate) sync_seconds: u64,
+    /// How long an operating system may take to shut down before its power is cut, in seconds.
+    pub(crate) soft_off_seconds: u64,
+}
+
+/// The deploy agent.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Agent {
+    /// Further kernel parameters, each `key` or `key=value`.
+    pub(crate) kernel_parameters: Vec<String>,
+}
+
+/// The log on standard error.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, or per part: `info,leasehold_netboot=debug`.
+    pub(crate) filter: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            state_folder: "/var/lib/leasehold".into(),
+            boot_files: "/usr/lib/leasehold/boot".into(),
+            public: Public::default(),
+            local: Local::default(),
+            interfaces: Vec::new(),
+            images: Images::default(),
+            cleaning: Cleaning::default(),
+            power: Power::default(),
+            agent: Agent::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Public {
+    fn default() -> Public {
+        let listen = SocketAddr::from(([0, 0, 0, 0], 8443));
+        Public { listen, names: Vec::new(), certificate: None, key: None, plain_http: false }
+    }
+}
+
+impl Default for Images {
+    fn default() -> Images {
+        Images { import_folder: None, max_size_gib: 512, reserve_mib: 1024 }
+    }
+}
+
+impl Default for Cleaning {
+    fn default() -> Cleaning {
+        Cleaning { wipe: Wipe::Full }
+    }
+}
+
+impl Default for Power {
+    fn default() -> Power {
+        Power { sync_seconds: 60, soft_off_seconds: 120 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { format: LogFormat::Text, filter: "info".into() }
+    }
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("the configuration {path} cannot be read: {error}")]
+    Read { path: PathBuf, error: std::io::Error },
+    #[error("{0}")]
+    Text(String),
+    #[error("unknown key '{key}'{}", nearest.as_ref().map(|near| format!("; did you mean '{near}'?")).unwrap_or_default())]
+    Unknown { key: String, nearest: Option<String> },
+    #[error("{key}: {why}")]
+    Value { key: String, why: String },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        Config::parse(&text)
+    }
+
+    /// Reads and checks the text of a file.
+    pub(crate) fn parse(text: &str) -> Result<Config, ConfigError> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Text(error.to_string()))?;
+        keys::check(&table)?;
+        let config: Config = toml::from_str(text).map_err(|error| ConfigError::Text(error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What cannot be said by types alone.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |key: &str, why: &str| Err(ConfigError::Value { key: key.into(), why: why.into() });
+        if self.public.plain_http && !self.public.listen.ip().is_loopback() {
+            return wrong(
+                "public.plain_http",
+                "plain HTTP is for loopback addresses only: passwords would be readable",
+            );
+        }
+        if self.public.certificate.is_some() != self.public.key.is_some() {
+            return wrong("public.certificate", "certificate and key belong together: give both or neither");
+        }
+        if self.power.sync_seconds == 0 {
+            return wrong("power.sync_seconds", "must be at least 1");
+        }
+        for (at, interface) in self.interfaces.iter().enumerate() {
+            if interface.name.is_empty() || interface.name.len() > 15 {
+                return wrong("interface.name", "an interface name has 1 to 15 characters");
+            }
+            if self.interfaces[..at].iter().any(|other| other.name == interface.name) {
+                return wrong(
+                    "interface.name",
+                    &format!("'{}' is named twice: give it all its roles at once", interface.name),
+                );
+            }
+            if interface.roles.is_empty() {
+                return wrong(
+                    "interface.roles",
+                    &format!("'{}' has no role: boot, bmc, trunk or public", interface.name),
+                );
+            }
+            if interface.range.is_some_and(|[first, last]| first > last) {
+                return wrong("interface.range", "the first address comes after the last");
+            }
+            if interface.lease_seconds < 60 {
+                return wrong("interface.lease_seconds", "must be at least 60");
+            }
+        }
+        Ok(())
+    }
+
+    /// The interfaces that machines boot from.
+    pub(crate) fn boot_interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces.iter().filter(|interface| interface.roles.contains(&Role::Boot))
+    }
+
+    /// The socket for the local command line.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.local.socket.clone().unwrap_or_else(|| self.state_folder.join("leasehold.sock"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refusal(text: &str) -> String {
+        Config::parse(text).expect_err("a refusal").to_string()
+    }
+
+    #[test]
+    fn nothing_said_is_the_default_and_safe() {
+        let config = Config::parse("").expect("defaults");
+        assert_eq!(config, Config::default());
+        assert!(!config.public.plain_http && config.interfaces.is_empty());
+        assert_eq!(config.cleaning.wipe, Wipe::Full);
+    }
+
+    #[test]
+    fn the_shipped_file_is_read_and_says_the_defaults() {
+        let shipped = include_str!("../../../../config/leasehold.toml");
+        assert_eq!(Config::parse(shipped).expect("the shipped file"), Config::default());
+    }
+
+    #[test]
+    fn a_misspelt_key_names_the_nearest() {
+        assert_eq!(
+            refusal("[public]\nlistn = '127.0.0.1:1'"),
+            "unknown key 'public.listn'; did you mean 'public.listen'?"
+        );
+        assert!(refusal("stat_folder = '/x'").contains("did you mean 'state_folder'"));
+        assert!(refusal("[[interface]]\nname='a'\nroles=['boot']\nrnge=[]").contains("did you mean 'interface.range'"));
+    }
+
+    #[test]
+    fn passwords_in_the_clear_are_for_loopback_only() {
+        assert!(refusal("[public]\nlisten='10.0.0.1:80'\nplain_http=true").contains("loopback"));
+        assert!(Config::parse("[public]\nlisten='127.0.0.1:80'\nplain_http=true").is_ok());
+    }
+
+    #[test]
+    fn an_interface_has_a_role() {
+        assert!(refusal("[[interface]]\nname='eth0'\nroles=[]").contains("no role"));
+        assert!(refusal("[[interface]]\nname='eth0'\nroles=['boots']").contains("boots"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a-z_\\[\\]=\"'0-9.\\n ]{0,200}") {
+            let _either_is_fine = Config::parse(&text);
+        }
+    }
+}

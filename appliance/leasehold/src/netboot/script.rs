@@ -1,0 +1,168 @@
+//! A machine's boot script: what the domain decides, written as iPXE, with the secrets of its present job.
+
+use super::BootInterface;
+use leasehold_domain::boot::{
+    AgentSource, BootScript, Initrd, InitrdCondition, KernelArgument, UnknownMachines, boot_script,
+};
+use leasehold_domain::mac::Mac;
+use leasehold_engine::Engine;
+use leasehold_netboot::files::BootFiles;
+use leasehold_netboot::http::{ScriptAnswer, ScriptRequest, ScriptSource};
+use leasehold_protocols::ipxe::{self, Argument, BadWord, Command, Condition, ImageName, Setting, Text, Url, Variable};
+use std::sync::Arc;
+
+/// The ramdisk among the boot files.
+const KERNEL: &str = "agent/x86_64/vmlinuz";
+const RAMDISK: &str = "agent/x86_64/initramfs";
+/// Drivers of real hardware; fetched only there.
+const DRIVERS: &str = "agent/x86_64/drivers";
+
+/// Everything that the scripts of all interfaces share.
+#[derive(Clone)]
+pub(crate) struct Scripts {
+    pub(crate) engine: Engine,
+    pub(crate) files: Arc<BootFiles>,
+    /// SHA-256 of the box's certificate.
+    pub(crate) pin: String,
+    pub(crate) extra: Vec<KernelArgument>,
+}
+
+impl Scripts {
+    /// The scripts of one interface.
+    pub(super) fn of(&self, interface: &BootInterface) -> InterfaceScripts {
+        InterfaceScripts { shared: self.clone(), interface: interface.clone() }
+    }
+}
+
+/// Writes scripts for the machines of one interface.
+pub(super) struct InterfaceScripts {
+    shared: Scripts,
+    interface: BootInterface,
+}
+
+impl InterfaceScripts {
+    /// Where this interface's machines find kernel, ramdisk and API. `secret`: node and boot secret for the inspection's
+    /// report, which stock agents send without a token of their own.
+    fn source(&self, secret: Option<(&str, &str)>) -> AgentSource {
+        let files = format!("http://{}/boot", self.interface.address);
+        let api = self.interface.agent_url();
+        let mut initrds = vec![Initrd { url: format!("{files}/{RAMDISK}"), condition: InitrdCondition::Always }];
+        if self.shared.files.lookup(DRIVERS.as_bytes()).is_ok() {
+            let condition = InitrdCondition::PhysicalMachine;
+            initrds.push(Initrd { url: format!("{files}/{DRIVERS}"), condition });
+        }
+        let query = secret.map(|(node, token)| format!("?node_uuid={node}&agent_token={token}")).unwrap_or_default();
+        AgentSource {
+            kernel_url: format!("{files}/{KERNEL}"),
+            initrds,
+            inspection_url: format!("{api}/v1/continue_inspection{query}"),
+            api_url: api,
+            pin: Some(self.shared.pin.clone()),
+            consoles: vec!["tty0".into(), "ttyS0,115200".into()],
+            extra: self.shared.extra.clone(),
+        }
+    }
+}
+
+impl ScriptSource for InterfaceScripts {
+    fn script(&self, request: &ScriptRequest) -> ScriptAnswer {
+        let Some(mac) = request.mac.map(Mac) else {
+            return ScriptAnswer::NotFound("Name the machine: /boot/script/MAC.".into());
+        };
+        let engine = &self.shared.engine;
+        let view = engine.view();
+        let node = view.node_by_mac(mac);
+        let token = node.and_then(|node| view.running_job(node)).map(|job| engine.tickets.boot_token(job));
+        let secret = node.map(|node| node.id.to_string()).zip(token.clone());
+        let source = self.source(secret.as_ref().map(|(node, token)| (node.as_str(), token.as_str())));
+        let script = boot_script(&view, mac, UnknownMachines::NoBoot, &source, |_, _| token);
+        match written(&script) {
+            Ok(script) => ScriptAnswer::Script(script.render()),
+            Err(error) => ScriptAnswer::NotFound(format!("The boot script cannot be written: {error}.")),
+        }
+    }
+}
+
+/// The script in iPXE's language.
+fn written(script: &BootScript) -> Result<ipxe::Script, BadWord> {
+    let commands = match script {
+        BootScript::Agent { title, kernel, initrds, arguments } => agent(title, kernel, initrds, arguments)?,
+        BootScript::Disk { title } => vec![Command::Echo(Text::new(title)), Command::Leave],
+        BootScript::Refuse { text } => {
+            vec![Command::Echo(Text::new(text)), Command::Sleep { seconds: 10 }, Command::Leave]
+        }
+    };
+    Ok(ipxe::Script::new(commands))
+}
+
+fn agent(title: &str, kernel: &str, initrds: &[Initrd], arguments: &[KernelArgument]) -> Result<Vec<Command>, BadWord> {
+    let mut commands = vec![Command::Echo(Text::new(title))];
+    let mut words = Vec::new();
+    let mut fetches = Vec::new();
+    for (number, initrd) in (0_u8..).zip(initrds) {
+        let name = ImageName::new(&format!("initrd{number}"))?;
+        let argument = ipxe::KernelArgument::new("initrd", &name.to_string())?;
+        let fetch = Command::Initrd { name, url: Url::new(&initrd.url)? };
+        match initrd.condition {
+            InitrdCondition::Always => {
+                words.push(Argument::Fixed(argument));
+                fetches.push(fetch);
+            }
+            InitrdCondition::PhysicalMachine => {
+                let physical = Condition::IsNot(Setting::Manufacturer, ImageName::new("QEMU")?);
+                commands.push(Command::When(physical.clone(), vec![Command::Set(Variable(number), argument)]));
+                words.push(Argument::Variable(Variable(number)));
+                fetches.push(Command::When(physical, vec![fetch]));
+            }
+        }
+    }
+    for argument in arguments {
+        let word = match &argument.value {
+            Some(value) => ipxe::KernelArgument::new(&argument.key, value)?,
+            None => ipxe::KernelArgument::flag(&argument.key)?,
+        };
+        words.push(Argument::Fixed(word));
+    }
+    commands.push(Command::Kernel { name: ImageName::new("kernel")?, url: Url::new(kernel)?, arguments: words });
+    commands.extend(fetches);
+    commands.push(Command::Boot);
+    Ok(commands)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_script_names_its_ramdisk_and_carries_its_parameters() {
+        let initrd = |name: &str, condition| Initrd { url: format!("http://10.0.0.1/boot/{name}"), condition };
+        let script = BootScript::Agent {
+            title: "node node0 starts its agent".into(),
+            kernel: "http://10.0.0.1/boot/vmlinuz".into(),
+            initrds: vec![initrd("a", InitrdCondition::Always), initrd("b", InitrdCondition::PhysicalMachine)],
+            arguments: vec![
+                KernelArgument::new("ipa-agent-token", "00ff"),
+                KernelArgument { key: "quiet".into(), value: None },
+            ],
+        };
+        let text = written(&script).expect("written").render();
+        assert!(
+            text.contains(
+                "kernel --name kernel http://10.0.0.1/boot/vmlinuz initrd=initrd0 ${arg1} ipa-agent-token=00ff quiet\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("initrd --name initrd0 http://10.0.0.1/boot/a\n"));
+    }
+
+    #[test]
+    fn a_parameter_cannot_break_out_of_its_line() {
+        let script = BootScript::Agent {
+            title: "x".into(),
+            kernel: "http://10.0.0.1/k".into(),
+            initrds: Vec::new(),
+            arguments: vec![KernelArgument::new("a", "b\nshell")],
+        };
+        assert!(written(&script).is_err());
+    }
+}
