@@ -223,7 +223,7 @@ impl Worker {
         if active.transfer.heard() {
             return now.saturating_sub(active.transfer.heard_at()) < COPY;
         }
-        active.transfer.repeat(now);
+        active.transfer.repeat();
         self.pump(key);
         true
     }

@@ -58,11 +58,6 @@ impl RoundTrip {
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
-
-    /// The round trip as estimated; the waiting time before there is an estimate.
-    pub(super) fn smoothed(&self) -> Duration {
-        self.smoothed.unwrap_or(self.timeout)
-    }
 }
 
 #[cfg(test)]

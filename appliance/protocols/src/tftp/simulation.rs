@@ -42,6 +42,19 @@ impl Network {
     }
 }
 
+/// Where receivers in the field differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Says where it is for each packet out of order, and counts a new window from there, as EDK II does.
+    Eager,
+    /// Says so once per gap.
+    Once,
+    /// Says so, but keeps counting the old window: its ACKs then come in the middle of ours.
+    OutOfStep,
+    /// Acknowledges every block, whatever the window.
+    EveryBlock,
+}
+
 /// A receiver after RFC 7440: counts blocks in order, acknowledges a full window, the end, or the block before a gap.
 struct Receiver {
     blksize: usize,
@@ -51,6 +64,8 @@ struct Receiver {
     in_window: u16,
     finished: bool,
     deadline: Duration,
+    manner: Manner,
+    told: Option<u64>,
 }
 
 impl Receiver {
@@ -63,7 +78,16 @@ impl Receiver {
             Ok(Packet::Data { block, payload }) => {
                 if block != ((self.last + 1) & 0xffff) as u16 || self.finished {
                     // Out of order: say where we are, so that the sender goes back.
-                    return Some(self.ack(now));
+                    let in_window = self.in_window;
+                    let before = self.told.replace(self.last);
+                    if self.manner == Manner::Once && before == self.told && !self.finished {
+                        return None;
+                    }
+                    let answer = self.ack(now);
+                    if self.manner == Manner::OutOfStep {
+                        self.in_window = in_window;
+                    }
+                    return Some(answer);
                 }
                 assert!(payload.len() <= self.blksize);
                 self.got.extend_from_slice(payload);
@@ -71,7 +95,8 @@ impl Receiver {
                 self.in_window += 1;
                 self.deadline = now + Self::TIMEOUT;
                 self.finished = payload.len() < self.blksize;
-                (self.finished || self.in_window == self.window).then(|| self.ack(now))
+                let due = self.in_window >= self.window || self.manner == Manner::EveryBlock;
+                (self.finished || due).then(|| self.ack(now))
             }
             other => panic!("the sender sent {other:?}"),
         }
@@ -94,7 +119,7 @@ struct Report {
     outcome: Outcome,
 }
 
-fn run(content: &[u8], agreed: Agreed, fates: Vec<u8>) -> Report {
+fn run(content: &[u8], agreed: Agreed, manner: Manner, fates: Vec<u8>) -> Report {
     let mut network = Network { fates: Fates(fates, 0), flying: BinaryHeap::new(), serial: 0, carried: 0 };
     let mut receiver = Receiver {
         blksize: usize::from(agreed.blksize),
@@ -104,6 +129,8 @@ fn run(content: &[u8], agreed: Agreed, fates: Vec<u8>) -> Report {
         in_window: 0,
         finished: false,
         deadline: Receiver::TIMEOUT,
+        manner,
+        told: None,
     };
     let mut now = Duration::ZERO;
     let mut transfer = Transfer::new(agreed, now);
@@ -165,7 +192,7 @@ fn terms(mode: Mode, blksize: u16, windowsize: u16, with_oack: bool) -> Agreed {
 fn a_perfect_network_carries_every_block_once() {
     let content: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).collect();
     for window in [1, 4, 16, 64] {
-        let report = run(&content, terms(Mode::Octet, 512, window, true), Vec::new());
+        let report = run(&content, terms(Mode::Octet, 512, window, true), Manner::Eager, Vec::new());
         assert_eq!(report.outcome, Outcome::Done);
         assert_eq!(report.got, content);
         assert_eq!(report.sent, 1 + 100_000 / 512 + 1, "window {window}");
@@ -177,7 +204,7 @@ fn one_loss_in_two_hundred_costs_little() {
     let content: Vec<u8> = (0..1_000_000u32).map(|n| (n % 251) as u8).collect();
     // Every 200th packet of either direction is lost.
     let fates: Vec<u8> = (0..3_000).map(|n| if n % 200 == 199 { 0 } else { 255 }).collect();
-    let report = run(&content, terms(Mode::Octet, 1468, 16, true), fates);
+    let report = run(&content, terms(Mode::Octet, 1468, 16, true), Manner::Eager, fates);
     assert_eq!(report.got, content);
     assert!(report.sent < 682 + 8 * 16, "{} packets", report.sent);
     // Five losses at one retransmission time (some tens of milliseconds) each, at the most.
@@ -188,10 +215,26 @@ fn one_loss_in_two_hundred_costs_little() {
 fn a_network_that_doubles_everything_does_not_multiply_it() {
     let content = vec![5; 200_000];
     for window in [1, 8] {
-        let report = run(&content, terms(Mode::Octet, 512, window, true), vec![50; 10_000]);
+        let report = run(&content, terms(Mode::Octet, 512, window, true), Manner::Eager, vec![50; 10_000]);
         assert_eq!(report.got, content);
         let blocks = 200_000 / 512 + 2;
         assert!(report.sent <= blocks * 2, "window {window}: {} packets for {blocks} blocks", report.sent);
+    }
+}
+
+/// Found by the property below: believing an ACK in the middle of a window once per round trip was too much. Both sides
+/// were out of step for good, and every window went out twice over a network that had long become perfect.
+#[test]
+fn a_bad_start_is_not_held_against_the_rest_of_the_file() {
+    let content = vec![5; 4_932];
+    let bad_start = [
+        90, 40, 60, 90, 40, 0, 90, 0, 0, 0, 0, 90, 90, 80, 80, 0, 0, 40, 90, 90, 40, 90, 40, 90, 40, 90, 40, 90, 40,
+        40, 0, 0,
+    ];
+    for manner in [Manner::Eager, Manner::Once, Manner::OutOfStep, Manner::EveryBlock] {
+        let report = run(&content, terms(Mode::Octet, 8, 4, false), manner, bad_start.to_vec());
+        assert_eq!(report.got, content);
+        assert!(report.sent < 617 + 120, "{manner:?}: {} packets", report.sent);
     }
 }
 
@@ -204,11 +247,12 @@ proptest! {
         window in 1u16..20,
         netascii in any::<bool>(),
         with_oack in any::<bool>(),
+        manner in prop::sample::select(vec![Manner::Eager, Manner::Once, Manner::OutOfStep, Manner::EveryBlock]),
         fates in prop::collection::vec(any::<u8>(), 0..250),
     ) {
         let mode = if netascii { Mode::Netascii } else { Mode::Octet };
         let troubles = fates.iter().filter(|fate| **fate < 90).count() as u64;
-        let report = run(&content, terms(mode, blksize, window, with_oack), fates);
+        let report = run(&content, terms(mode, blksize, window, with_oack), manner, fates);
         // The final ACK may be the one that is lost, and then nobody answers any more.
         prop_assert!(matches!(report.outcome, Outcome::Done | Outcome::Silent));
         let got = if netascii { decode(&report.got) } else { report.got.clone() };

@@ -7,10 +7,13 @@
 //!
 //! Loss is repaired by going back to the first block that is not acknowledged:
 //! - the deadline passes (RFC 6298, see `rtt.rs`);
-//! - an ACK for the middle of a window says that the client saw a gap (RFC 7440), believed once per round trip;
-//! - a second ACK for the block before a window says that its first block was lost, believed only when nothing has
-//!   been sent twice since the window before: otherwise each duplicate would cause the next one for the rest of
-//!   the file (the sorcerer's apprentice). With a window of one it is never believed.
+//! - an ACK for the middle of a window says that the client saw a gap (RFC 7440);
+//! - a second ACK for the block before a window says that its first block was lost.
+//!
+//! The latter two are believed only while nothing has been sent twice since the last window that was acknowledged as
+//! a whole. Each block that comes twice may make the client say again where it is, and believing that would send the
+//! next blocks twice, for the rest of the file (the sorcerer's apprentice). An ACK that is not believed still moves the
+//! window, which brings both sides into step again. With a window of one a second ACK is never believed.
 
 use super::netascii::{Cursor, encode_block};
 use super::options::Agreed;
@@ -96,7 +99,10 @@ pub struct Transfer {
     highest: u64,
     /// The greatest block sent when we last went back: an ACK up to here may be the echo of a packet sent twice.
     recovery: u64,
-    went_back_at: Option<Duration>,
+    /// Whether a window beyond `recovery` has been acknowledged as a whole, so that ACKs mean what they say.
+    in_step: bool,
+    /// The OACK has been sent more than once, so its answer measures nothing.
+    oack_repeated: bool,
     /// A packet sent once (0 for the OACK) and when: its answer is a measurement.
     timed: Option<(u64, Duration)>,
     /// Netascii only: the place after block `acked`.
@@ -123,7 +129,8 @@ impl Transfer {
             next: 1,
             highest: 0,
             recovery: 0,
-            went_back_at: None,
+            in_step: true,
+            oack_repeated: false,
             timed: None,
             cursor: Cursor::default(),
             round_trip: RoundTrip::new(wish),
@@ -222,7 +229,8 @@ impl Transfer {
         self.deadline = now + self.round_trip.timeout();
         if !self.oack.is_empty() {
             // The first sending is timed; a repetition could be answered by an answer to the first.
-            self.timed = (self.went_back_at.is_none()).then_some((0, now));
+            self.timed = (!self.oack_repeated).then_some((0, now));
+            self.oack_repeated = true;
             self.oack_due = false;
             return;
         }
@@ -261,8 +269,8 @@ impl Transfer {
             return None;
         }
         if block == self.acked {
-            if self.window > 1 && self.next > self.acked + 1 && self.acked > self.recovery {
-                self.go_back(now);
+            if self.window > 1 && self.in_step && self.acked > 0 && self.next > self.acked + 1 {
+                self.go_back();
             }
             return None;
         }
@@ -270,14 +278,15 @@ impl Transfer {
             return Some(Outcome::Done);
         }
         self.progress(block, now);
-        if self.next <= block {
-            self.next = block + 1;
-        } else if self.next > block + 1 {
-            let round_trip = self.round_trip.smoothed();
-            if block > self.recovery || self.went_back_at.is_none_or(|at| now.saturating_sub(at) >= round_trip) {
-                self.go_back(now);
+        if block < self.highest {
+            if self.in_step {
+                self.go_back();
             }
+        } else if block > self.recovery {
+            self.in_step = true;
         }
+        // After going back, an ACK for what was sent before may be ahead of us.
+        self.next = self.next.max(block + 1);
         None
     }
 
@@ -308,19 +317,19 @@ impl Transfer {
         self.deadline = now + self.round_trip.timeout();
     }
 
-    fn go_back(&mut self, now: Duration) {
+    fn go_back(&mut self) {
         self.recovery = self.highest;
+        self.in_step = false;
         self.next = self.acked + 1;
-        self.went_back_at = Some(now);
         self.timed = None;
     }
 
     /// The client repeated its request, so our first packet did not reach it: it becomes due again. Without effect once
     /// the client has been heard of.
-    pub fn repeat(&mut self, now: Duration) {
+    pub fn repeat(&mut self) {
         if !self.heard {
             self.oack_due = !self.oack.is_empty();
-            self.go_back(now);
+            self.go_back();
         }
     }
 
@@ -337,7 +346,7 @@ impl Transfer {
         self.round_trip.back_off();
         self.deadline = now + self.round_trip.timeout();
         self.oack_due = !self.oack.is_empty();
-        self.go_back(now);
+        self.go_back();
         None
     }
 }
