@@ -50,7 +50,9 @@ impl<'a> AgentClient<'a> {
 
     /// All commands that the agent still remembers, oldest first.
     pub(crate) async fn commands(&self) -> Result<Vec<CommandResult>, AgentError> {
-        let list: CommandList = self.request(Method::GET, "/v1/commands/", Bytes::new()).await?;
+        // Results of commands are for us only, so our agent asks for the token here, too; the stock one ignores it.
+        let path = format!("/v1/commands/?agent_token={}", self.token);
+        let list: CommandList = self.request(Method::GET, &path, Bytes::new()).await?;
         Ok(list.commands)
     }
 
