@@ -1,0 +1,180 @@
+//! What makes a BMC's certificate trustworthy: a pin, a CA, or that it was there first.
+
+use super::Fingerprint;
+use super::address::Endpoint;
+use crate::bmc::BmcError;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// The TLS side of a driver. Shared by all its connections.
+pub(super) struct Trust {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    verifier: Arc<Verifier>,
+}
+
+impl Trust {
+    /// A pin goes before a CA; with neither, the first certificate seen is held to.
+    pub(super) fn new(endpoint: &Endpoint, pin: Option<Fingerprint>, ca: Option<&Path>) -> Result<Self, BmcError> {
+        let provider = Arc::new(ring::default_provider());
+        let rule = match (pin, ca) {
+            (Some(pin), _) => Rule::Pinned(Mutex::new(Some(pin))),
+            (None, Some(file)) => {
+                let roots = read_roots(file).map_err(|why| {
+                    endpoint.unsupported(format!("its certificate is to be verified with {}: {why}", file.display()))
+                })?;
+                let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                    .build()
+                    .map_err(|error| endpoint.unsupported(format!("{}: {error}", file.display())))?;
+                Rule::Ca(webpki)
+            }
+            (None, None) => Rule::Pinned(Mutex::new(None)),
+        };
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = Arc::new(Verifier { rule, algorithms, seen: Mutex::new(None) });
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| endpoint.unsupported(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone())
+            .with_no_client_auth();
+        // Every connection shows its certificate, so that a change is seen at once.
+        config.resumption = Resumption::disabled();
+        let name = ServerName::try_from(endpoint.host.clone())
+            .map_err(|_| endpoint.unsupported("its host name cannot be one"))?;
+        Ok(Trust { connector: TlsConnector::from(Arc::new(config)), name, verifier })
+    }
+
+    /// The fingerprint of the last certificate seen.
+    pub(super) fn seen(&self) -> Option<Fingerprint> {
+        *lock(&self.verifier.seen)
+    }
+
+    /// The handshake. The caller gives it its time.
+    pub(super) async fn handshake(
+        &self,
+        endpoint: &Endpoint,
+        tcp: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, BmcError> {
+        match self.connector.connect(self.name.clone(), tcp).await {
+            Ok(stream) => {
+                if let (Rule::Pinned(pin), Some(seen)) = (&self.verifier.rule, self.seen()) {
+                    lock(pin).get_or_insert(seen);
+                }
+                Ok(stream)
+            }
+            Err(error) => Err(self.explain(endpoint, &error)),
+        }
+    }
+
+    fn explain(&self, endpoint: &Endpoint, error: &std::io::Error) -> BmcError {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match (tls, &self.verifier.rule) {
+            (
+                Some(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
+                Rule::Pinned(pin),
+            ) => {
+                let spelled = |print: Option<Fingerprint>| print.map(hex::encode).unwrap_or_default();
+                let pinned = spelled(*lock(pin));
+                BmcError::Certificate { address: endpoint.to_string(), pinned, got: spelled(self.seen()) }
+            }
+            (Some(rustls::Error::InvalidCertificate(reason)), _) => endpoint.protocol(format!(
+                "its certificate cannot be verified ({reason:?}): pin it, or name the CA that issued it"
+            )),
+            (Some(rustls::Error::PeerIncompatible(reason)), _) => endpoint.protocol(format!(
+                "it has no TLS in common with us ({reason:?}): TLS 1.2 is the least, update its firmware"
+            )),
+            (Some(rustls::Error::InvalidMessage(_)), _) => {
+                endpoint.protocol("it does not speak TLS on this port: check the port, or use http://")
+            }
+            (Some(other), _) => endpoint.protocol(format!("the TLS handshake failed: {other}")),
+            (None, _) => endpoint.unreachable(format!("the connection ended during the TLS handshake: {error}")),
+        }
+    }
+}
+
+fn read_roots(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| format!("it cannot be read ({error})"))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| format!("it is no PEM file of certificates ({error})"))?;
+        roots.add(certificate).map_err(|error| format!("one of its certificates is unusable ({error})"))?;
+    }
+    if roots.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(roots) }
+}
+
+#[derive(Debug)]
+enum Rule {
+    /// This certificate and no other; none yet before the first handshake of a driver without a pin.
+    Pinned(Mutex<Option<Fingerprint>>),
+    /// Any that this verifier accepts.
+    Ca(Arc<WebPkiServerVerifier>),
+}
+
+/// Decides about the certificate. That its owner is at the other end is proved by the handshake's signature, which
+/// is verified under every rule.
+#[derive(Debug)]
+struct Verifier {
+    rule: Rule,
+    algorithms: WebPkiSupportedAlgorithms,
+    seen: Mutex<Option<Fingerprint>>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let print: Fingerprint = Sha256::digest(end_entity.as_ref()).into();
+        *lock(&self.seen) = Some(print);
+        match &self.rule {
+            Rule::Pinned(pin) => match *lock(pin) {
+                Some(pinned) if pinned != print => {
+                    Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+                }
+                _ => Ok(ServerCertVerified::assertion()),
+            },
+            Rule::Ca(webpki) => webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
