@@ -94,3 +94,54 @@ impl Base {
         Ok(database.compact()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::tables::COLD;
+    use redb::ReadableTableMetadata;
+
+    fn fill(base: &Base, from: u32, count: u32) {
+        let rows = |transaction: &WriteTransaction| {
+            let mut table = transaction.open_table(COLD)?;
+            for number in from..from + count {
+                table.insert(number.to_be_bytes().as_slice(), [7; 1000].as_slice())?;
+            }
+            Ok(())
+        };
+        base.write(rows).expect("written");
+    }
+
+    fn count(base: &Base) -> u64 {
+        base.read(|read| Ok(read.open_table(COLD)?.len()?)).expect("read")
+    }
+
+    #[test]
+    fn space_that_is_no_longer_used_goes_back_to_the_disk() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("base.redb");
+        let base = Base::new(path.clone(), 1 << 20, Arc::new(RealDisk));
+        base.open().expect("open");
+        fill(&base, 0, 10_000);
+        // In between lie rows that stay: the file cannot simply be cut.
+        fill(&base, 100_000, 100);
+        let full = std::fs::metadata(&path).expect("there").len();
+        assert_eq!(base.compact_if_worthwhile(full * 2), Ok(false), "too small");
+        base.write(|transaction| {
+            let mut table = transaction.open_table(COLD)?;
+            table.retain(|key, _| key >= 100_000_u32.to_be_bytes().as_slice())?;
+            Ok(())
+        })
+        .expect("written");
+        assert_eq!(base.compact_if_worthwhile(0), Ok(true));
+        let after = std::fs::metadata(&path).expect("there").len();
+        assert!(after < full / 2, "{full} {after}");
+        assert_eq!(base.compact_if_worthwhile(0), Ok(false), "there is nothing more to gain");
+        assert_eq!(count(&base), 100);
+        base.open().expect("open again");
+        assert_eq!(count(&base), 100);
+        base.close();
+        assert_eq!(base.read(|_| Ok(())), Err(Fault::NotOpen));
+    }
+}

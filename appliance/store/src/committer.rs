@@ -36,8 +36,6 @@ pub(crate) enum Message {
     Close,
 }
 
-/// How often records are trimmed by their age.
-const TRIM_EVERY: Duration = Duration::from_secs(600);
 /// Records that one trimming removes.
 const TRIM_AT_ONCE: usize = 2000;
 /// A database file below this size is not compacted.
@@ -98,7 +96,7 @@ impl Committer {
         loop {
             match self.receiver.recv_timeout(self.rest()) {
                 Ok(Message::Submit(first)) => {
-                    let (requests, closing) = self.gather(first);
+                    let (requests, closing) = self.gather(*first);
                     self.handle(requests);
                     if closing {
                         break;
@@ -139,8 +137,8 @@ impl Committer {
     }
 
     /// All that is queued, up to the size of a batch; and whether the store is to be closed.
-    fn gather(&self, first: Box<Request>) -> (Vec<Request>, bool) {
-        let mut requests = vec![*first];
+    fn gather(&self, first: Request) -> (Vec<Request>, bool) {
+        let mut requests = vec![first];
         while requests.len() < self.options.batch {
             match self.receiver.try_recv() {
                 Ok(Message::Submit(request)) => requests.push(*request),
@@ -157,7 +155,7 @@ impl Committer {
         self.shared.places.close();
         while let Ok(message) = self.receiver.try_recv() {
             if let Message::Submit(first) = message {
-                let (requests, _) = self.gather(first);
+                let (requests, _) = self.gather(*first);
                 self.handle(requests);
             }
         }
@@ -426,6 +424,7 @@ impl Committer {
 
     /// What is to be done from time to time.
     fn tend(&mut self) {
+        self.watch_space();
         if !self.is_ready() {
             if self.last_try.elapsed() >= self.options.retry {
                 self.recover();
@@ -436,7 +435,7 @@ impl Committer {
         if refused && self.last_flush.elapsed() >= self.options.gather_refusals {
             self.flush_refusals();
         }
-        if self.last_trim.elapsed() >= TRIM_EVERY {
+        if self.last_trim.elapsed() >= self.options.trim_every {
             self.last_trim = Instant::now();
             self.trim_by_age();
         }

@@ -64,6 +64,8 @@ pub struct Options {
     pub jobs_per_node: usize,
     /// How long refusals are gathered before they are written to the audit.
     pub gather_refusals: Duration,
+    /// How often records that are too old are removed.
+    pub trim_every: Duration,
     /// Nothing to do for this long: time to give space back to the disk.
     pub idle: Duration,
     pub disk: Arc<dyn Disk>,
@@ -84,6 +86,7 @@ impl Default for Options {
             audit: Retention { at_most: 200_000, at_least: 10_000, days: 400 },
             jobs_per_node: 50,
             gather_refusals: Duration::from_secs(5),
+            trim_every: Duration::from_secs(600),
             idle: Duration::from_secs(120),
             disk: Arc::new(RealDisk),
         }
