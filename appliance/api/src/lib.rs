@@ -11,6 +11,8 @@ mod baremetal;
 mod error;
 mod health;
 pub mod serve;
+#[cfg(test)]
+mod tests;
 
 use auth::Passwords;
 use axum::Router;

@@ -26,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(crate) fn main(arguments: &ServeArguments) -> anyhow::Result<()> {
     let config = configuration(arguments)?;
     start_log(&config)?;
+    privileges::raise_file_limit();
     // Before any thread exists: capabilities belong to threads, and later ones inherit them.
     privileges::reduce().context("root's other capabilities cannot be given up")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

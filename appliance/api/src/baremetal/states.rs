@@ -196,7 +196,8 @@ pub(super) async fn clear_maintenance(
 fn bmc_error(error: BmcError) -> ApiError {
     let status = match error {
         BmcError::Unsupported { .. } | BmcError::Refused { .. } => StatusCode::BAD_REQUEST,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
+        // Not 503: clients would ask six times more.
+        _ => StatusCode::BAD_GATEWAY,
     };
     ApiError::new(status, error.to_string())
 }
