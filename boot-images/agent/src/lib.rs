@@ -20,3 +20,6 @@ pub mod pulse;
 pub mod service;
 pub mod steps;
 pub mod tls;
+
+#[cfg(test)]
+mod tests;

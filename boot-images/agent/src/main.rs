@@ -11,6 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 const HELP: &str = "\
 leasehold-agent: inspects, cleans and images the machine it runs on, as a Leasehold appliance tells it.
@@ -36,6 +37,9 @@ Kernel parameters:
 It needs root, /proc, /sys, /dev, an address on the network and, for boot entries, efivarfs on
 /sys/firmware/efi/efivars. It takes commands on TCP port 9999.
 ";
+
+/// How long the kernel may take to bring the machine down.
+const LEAVING: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     let mut line = None;
@@ -78,8 +82,11 @@ fn main() -> ExitCode {
         pulse,
     };
     match agent::run(setting) {
-        // The kernel is about to restart the machine or switch it off.
-        Ok(()) => rest(&console, ExitCode::SUCCESS),
+        Ok(()) => {
+            // The kernel is about to restart the machine or switch it off, and this process has to be there until then.
+            std::thread::sleep(LEAVING);
+            give_up(&console, "it was told to leave, but is still here")
+        }
         Err(why) => give_up(&console, &why),
     }
 }
@@ -121,13 +128,17 @@ fn rest(console: &Console, code: ExitCode) -> ExitCode {
 }
 
 /// A defect in one thread is told on the console and in every heartbeat, and stops that thread only: the command it
-/// was at stays unfinished, and the appliance hears why.
+/// was at stays unfinished, and the appliance hears why. Without the main thread there is no heartbeat: the process
+/// ends, and the ramdisk starts the machine again.
 fn catch_panics(console: &Console, pulse: &Pulse) {
     let (console, pulse) = (console.clone(), pulse.clone());
     std::panic::set_hook(Box::new(move |panic| {
         let why = format!("internal error of the deploy agent ({panic}); please report it");
         console.say(&why);
         pulse.raise(why);
+        if std::thread::current().name() == Some("main") && std::process::id() != 1 {
+            return;
+        }
         loop {
             std::thread::park();
         }

@@ -9,3 +9,8 @@ mod power;
 pub use efi::{EfiError, Firmware, Outcome, Target, booted_by_uefi, find_loader, secure_boot};
 pub use fat::{Entry, Fat, FatError};
 pub use power::{Exit, leave};
+
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) use super::fat::tests::image;
+}

@@ -139,7 +139,7 @@ fn by_path(name: &str, real: &Path) -> Option<String> {
         let bytes = part.as_bytes();
         bytes.len() == 12 && bytes[4] == b':' && bytes[7] == b':' && bytes[10] == b'.'
     };
-    let pci = components(real).filter(is_pci).next_back()?;
+    let pci = components(real).rfind(is_pci)?;
     let place = if let Some(rest) = name.strip_prefix("nvme") {
         let namespace = rest.split_once('n')?.1;
         format!("pci-{pci}-nvme-{namespace}")

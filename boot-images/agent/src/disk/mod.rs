@@ -18,6 +18,5 @@ pub use wipe::{WipeError, erase, wipe_metadata, wipe_partition_tables};
 
 #[cfg(test)]
 pub(crate) mod tests {
-    pub(crate) use super::device::tests::disk;
     pub(crate) use super::gpt::tests::{protective_mbr, table};
 }

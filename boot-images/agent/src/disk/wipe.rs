@@ -50,13 +50,12 @@ pub fn wipe_metadata(disk: &Disk, seen: &[(u64, u64)]) -> Result<(), WipeError> 
     let mut areas: Vec<(u64, u64)> = vec![(0, disk.size())];
     areas.extend_from_slice(seen);
     let sector = u64::from(disk.sector());
-    match Gpt::read(disk) {
-        Ok(Some(gpt)) => areas.extend(gpt.partitions().iter().filter_map(|partition| {
+    // A damaged or foreign table names nothing that can be trusted; the ends go all the same.
+    if let Ok(Some(gpt)) = Gpt::read(disk) {
+        areas.extend(gpt.partitions().iter().filter_map(|partition| {
             let length = partition.last.checked_sub(partition.first)?.checked_add(1)?;
             Some((partition.first.checked_mul(sector)?, length.checked_mul(sector)?))
-        })),
-        // A damaged or foreign table names nothing that can be trusted; the ends go all the same.
-        Ok(None) | Err(_) => {}
+        }));
     }
     if let Some(mbr) = Mbr::read(disk).map_err(failed)? {
         areas.extend(mbr.partitions(disk).map_err(failed)?);

@@ -21,6 +21,9 @@ const WRONG_TRIES: u32 = 3;
 /// Looked at in every hole: its two ends, and a place in between.
 const HOLE_SAMPLE: u64 = 4096;
 
+/// Gets each block with its raw bytes, once.
+type Take<'a> = dyn FnMut(&Block, &[u8]) -> Result<(), Failure> + 'a;
+
 /// What stops one stream.
 enum Trouble {
     /// Try again.
@@ -147,7 +150,7 @@ impl Job<'_> {
         &self,
         connection: &mut Option<Connection>,
         run: &[Block],
-        take: &mut dyn FnMut(&Block, &[u8]) -> Result<(), Failure>,
+        take: &mut Take<'_>,
     ) -> Result<(), Failure> {
         let (mut at, mut failed, mut wrong) = (0, 0, 0);
         while let Some(left) = run.get(at..).filter(|left| !left.is_empty()) {
@@ -190,7 +193,7 @@ impl Job<'_> {
         slot: &mut Option<Connection>,
         left: &[Block],
         at: &mut usize,
-        take: &mut dyn FnMut(&Block, &[u8]) -> Result<(), Failure>,
+        take: &mut Take<'_>,
     ) -> Result<(), Trouble> {
         let (Some(first), Some(last)) = (left.first(), left.last()) else { return Ok(()) };
         let (from, to) = (first.stored_offset, last.stored_offset + u64::from(last.stored_length) - 1);

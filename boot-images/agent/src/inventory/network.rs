@@ -74,12 +74,12 @@ fn describe(root: &Path, name: &str, inet6: &str, neighbours: &Neighbours) -> In
 
 /// The last component that is a PCI address: what is behind it (virtio, USB) has none of its own.
 fn pci_address(device: &Path) -> Option<String> {
-    let parts = device.components().filter_map(|part| part.as_os_str().to_str());
+    let mut parts = device.components().filter_map(|part| part.as_os_str().to_str());
     let is_pci = |part: &str| {
         let bytes = part.as_bytes();
         bytes.len() == 12 && bytes[4] == b':' && bytes[7] == b':' && bytes[10] == b'.'
     };
-    parts.filter(|part| is_pci(part)).next_back().map(str::to_owned)
+    parts.rfind(|part| is_pci(part)).map(str::to_owned)
 }
 
 /// An InfiniBand address has 20 bytes; the last eight are the port's. DHCP knows it by a client id made of them

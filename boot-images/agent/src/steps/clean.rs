@@ -5,7 +5,7 @@ use crate::disk::{self, Found};
 use crate::failure::{Failure, Kind, OrFailure};
 use crate::machine::Machine;
 use leasehold_wire::agent::Step;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -100,7 +100,8 @@ fn each(
     if !failures.is_empty() {
         return Err(Failure::new(Kind::Erase, failures.join("; ")));
     }
-    let done: serde_json::Map<String, Value> =
-        outcomes.into_iter().filter_map(|(name, outcome)| Some((name, json!(outcome.ok()?)))).collect();
-    Ok(Value::Object(done))
+    let done: Vec<String> =
+        outcomes.into_iter().filter_map(|(name, outcome)| Some(format!("{name}: {}", outcome.ok()?))).collect();
+    // A machine without disks has nothing to hide.
+    Ok(Value::String(if done.is_empty() { "this machine has no disk".to_owned() } else { done.join("; ") }))
 }
