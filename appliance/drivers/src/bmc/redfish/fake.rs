@@ -67,6 +67,7 @@ pub(super) struct State {
 pub(super) struct FakeBmc {
     pub(super) address: SocketAddr,
     pub(super) fingerprint: Option<super::Fingerprint>,
+    pub(super) certificate_pem: Option<String>,
     state: Arc<Mutex<State>>,
     task: JoinHandle<()>,
 }
@@ -80,13 +81,14 @@ impl Drop for FakeBmc {
 /// A certificate with its key.
 pub(super) struct Certificate {
     pub(super) der: CertificateDer<'static>,
+    pem: String,
     key: Vec<u8>,
 }
 
 impl Certificate {
     pub(super) fn self_signed() -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-        Certificate { der: made.cert.der().clone(), key: made.signing_key.serialize_der() }
+        Certificate { der: made.cert.der().clone(), pem: made.cert.pem(), key: made.signing_key.serialize_der() }
     }
 
     /// One that a CA of ours has issued, and the CA's certificate as PEM.
@@ -99,7 +101,10 @@ impl Certificate {
         let key = rcgen::KeyPair::generate().unwrap();
         let leaf = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         let certificate = leaf.signed_by(&key, &issuer).unwrap();
-        (Certificate { der: certificate.der().clone(), key: key.serialize_der() }, ca_certificate.pem())
+        (
+            Certificate { der: certificate.der().clone(), pem: certificate.pem(), key: key.serialize_der() },
+            ca_certificate.pem(),
+        )
     }
 }
 
@@ -121,9 +126,10 @@ impl FakeBmc {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::new()));
         let fingerprint = certificate.as_ref().map(|certificate| Sha256::digest(certificate.der.as_ref()).into());
+        let certificate_pem = certificate.as_ref().map(|certificate| certificate.pem.clone());
         let tls = certificate.map(acceptor);
         let task = tokio::spawn(accept(listener, tls, state.clone()));
-        FakeBmc { address, fingerprint, state, task }
+        FakeBmc { address, fingerprint, certificate_pem, state, task }
     }
 
     /// The same address with another certificate, as after a swap of the board (or an attack).
@@ -297,20 +303,20 @@ impl State {
         if path != "/redfish/v1/" && !self.authenticated(parts) {
             return refuse(401, "There is no valid session.");
         }
-        match &parts.method {
-            &Method::GET => match self.resources.get(path) {
+        match parts.method {
+            Method::GET => match self.resources.get(path) {
                 Some(resource) => {
                     let tag = self.etag.filter(|_| path == SYSTEM).map(|tag| ("ETag", format!("W/\"{tag}\"")));
                     (StatusCode::OK, tag.into_iter().collect(), resource.clone())
                 }
                 None => refuse(404, "The resource was not found."),
             },
-            &Method::DELETE => {
+            Method::DELETE => {
                 self.sessions.retain(|_, place| place != path);
                 (StatusCode::NO_CONTENT, Vec::new(), Value::Null)
             }
-            &Method::POST if path == RESET => self.reset(body["ResetType"].as_str().unwrap_or_default()),
-            &Method::PATCH if self.resources.contains_key(path) => {
+            Method::POST if path == RESET => self.reset(body["ResetType"].as_str().unwrap_or_default()),
+            Method::PATCH if self.resources.contains_key(path) => {
                 let wanted = parts.headers.get(header::IF_MATCH).and_then(|tag| tag.to_str().ok());
                 self.patch(path, wanted, body)
             }

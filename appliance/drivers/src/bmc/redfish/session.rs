@@ -293,7 +293,7 @@ impl Session {
                 self.endpoint.unsupported(format!("it does not know {name} (HTTP {status}){said}"))
             }
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                self.endpoint.refused(format!("it is busy, try again later{said} ({name}, HTTP {status})"))
+                self.endpoint.refused(format!("it is busy or not ready, try again later{said} ({name}, HTTP {status})"))
             }
             _ => {
                 let said = sentence.unwrap_or_else(|| "it gives no reason".to_owned());

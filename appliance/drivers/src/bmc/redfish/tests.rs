@@ -346,6 +346,10 @@ async fn a_ca_vouches_for_the_certificates_it_issued() {
     let self_made = FakeBmc::https().await;
     let error = with_ca(&self_made, &file).unwrap().power().await.unwrap_err();
     assert!(error.to_string().contains("name the CA that issued it"), "{error}");
+    // A self-signed certificate vouches for itself.
+    std::fs::write(&file, self_made.certificate_pem.as_ref().unwrap()).unwrap();
+    assert_eq!(with_ca(&self_made, &file).unwrap().power().await, Ok(PowerState::Off));
+    assert!(with_ca(&issued, &file).unwrap().power().await.is_err());
     std::fs::write(&file, "no certificate").unwrap();
     let error = with_ca(&issued, &file).err().unwrap();
     assert!(error.to_string().contains("there is no certificate in it"), "{error}");

@@ -30,13 +30,19 @@ impl Trust {
         let rule = match (pin, ca) {
             (Some(pin), _) => Rule::Pinned(Mutex::new(Some(pin))),
             (None, Some(file)) => {
-                let roots = read_roots(file).map_err(|why| {
+                let unusable = |why: String| {
                     endpoint.unsupported(format!("its certificate is to be verified with {}: {why}", file.display()))
-                })?;
+                };
+                let listed = read_certificates(file).map_err(unusable)?;
+                let mut roots = RootCertStore::empty();
+                for certificate in &listed {
+                    let added = roots.add(certificate.clone());
+                    added.map_err(|error| unusable(format!("one of its certificates is unusable ({error})")))?;
+                }
                 let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
                     .build()
-                    .map_err(|error| endpoint.unsupported(format!("{}: {error}", file.display())))?;
-                Rule::Ca(webpki)
+                    .map_err(|error| unusable(error.to_string()))?;
+                Rule::Ca { webpki, listed }
             }
             (None, None) => Rule::Pinned(Mutex::new(None)),
         };
@@ -89,7 +95,7 @@ impl Trust {
                 BmcError::Certificate { address: endpoint.to_string(), pinned, got: spelled(self.seen()) }
             }
             (Some(rustls::Error::InvalidCertificate(reason)), _) => endpoint.protocol(format!(
-                "its certificate cannot be verified ({reason:?}): pin it, or name the CA that issued it"
+                "its certificate cannot be verified ({reason}): pin it, or name the CA that issued it"
             )),
             (Some(rustls::Error::PeerIncompatible(reason)), _) => endpoint.protocol(format!(
                 "it has no TLS in common with us ({reason:?}): TLS 1.2 is the least, update its firmware"
@@ -103,22 +109,20 @@ impl Trust {
     }
 }
 
-fn read_roots(file: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
+fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates = CertificateDer::pem_file_iter(file).map_err(|error| format!("it cannot be read ({error})"))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| format!("it is no PEM file of certificates ({error})"))?;
-        roots.add(certificate).map_err(|error| format!("one of its certificates is unusable ({error})"))?;
-    }
-    if roots.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(roots) }
+    let certificates: Vec<_> = certificates
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("it is no PEM file of certificates ({error})"))?;
+    if certificates.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(certificates) }
 }
 
 #[derive(Debug)]
 enum Rule {
     /// This certificate and no other; none yet before the first handshake of a driver without a pin.
     Pinned(Mutex<Option<Fingerprint>>),
-    /// Any that this verifier accepts.
-    Ca(Arc<WebPkiServerVerifier>),
+    /// One that these CAs issued for the BMC's name, or one that is listed itself, as self-signed ones are.
+    Ca { webpki: Arc<WebPkiServerVerifier>, listed: Vec<CertificateDer<'static>> },
 }
 
 /// Decides about the certificate. That its owner is at the other end is proved by the handshake's signature, which
@@ -148,7 +152,12 @@ impl ServerCertVerifier for Verifier {
                 }
                 _ => Ok(ServerCertVerified::assertion()),
             },
-            Rule::Ca(webpki) => webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            Rule::Ca { listed, .. } if listed.iter().any(|listed| listed == end_entity) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            Rule::Ca { webpki, .. } => {
+                webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
         }
     }
 
