@@ -94,7 +94,8 @@ fn view(pxe_enabled: bool, job: Option<(JobKind, StepName)>) -> View {
 #[test]
 fn who_is_who() {
     let can = Some(IpxeCan { http: true, linux: true });
-    let table: [(&[u16], &[u8], &[Vec<u8>], Option<IpxeCan>, BootClient); 13] = [
+    type Row<'a> = (&'a [u16], &'a [u8], &'a [Vec<u8>], Option<IpxeCan>, BootClient);
+    let table: [Row<'_>; 13] = [
         (&[0], b"PXEClient:Arch:00000:UNDI:002001", &[], None, BootClient::PxeBios),
         (&[], b"PXEClient:Arch:00000:UNDI:002001", &[], None, BootClient::PxeBios),
         (&[], b"PXEClient", &[], None, BootClient::PxeBios),

@@ -4,6 +4,7 @@
 //! What a machine gets is decided in `domain`, what a packet means in `protocols`; here are the sockets between them.
 //! Only this crate and `api` listen on the network, and only on the interfaces that the configuration names.
 
+pub mod dhcp;
 pub mod files;
 pub mod http;
 pub mod tftp;

@@ -36,6 +36,22 @@ pub enum BootWhat {
     HttpServed { path: String, status: u16, bytes: u64, millis: u64, user_agent: Option<String> },
     /// An HTTP answer was begun, but the client left or stopped reading after `bytes` of `expected`.
     HttpBroken { path: String, status: u16, bytes: u64, expected: u64, millis: u64, user_agent: Option<String> },
+    /// The machine asks for an address. `arch` says what asks (`PXE, x86-64 UEFI`), `class` is its vendor class.
+    DhcpDiscover { arch: String, class: String },
+    /// It was offered an address, and a file to boot; `note` says why a machine that asks to boot gets no file.
+    DhcpOffer { address: Ipv4Addr, boot_file: Option<String>, note: Option<String> },
+    /// It has the address now.
+    DhcpAck { address: Ipv4Addr },
+    /// It was refused the address it wanted.
+    DhcpNak { why: String },
+    /// Its message was not answered.
+    DhcpIgnored { why: String },
+    /// It gave its address back.
+    DhcpReleased { address: Ipv4Addr },
+    /// Somebody else is at the address: found by a probe (`by` is his MAC address) or told by the machine that got it.
+    AddressTaken { address: Ipv4Addr, by: Option<[u8; 6]> },
+    /// Another DHCP server speaks on an interface that we serve; `seen` counts its messages so far.
+    RivalServer { address: Ipv4Addr, hardware: Option<[u8; 6]>, interface: String, seen: u64 },
 }
 
 /// The longest text, in characters, that [`printable`] lets through.

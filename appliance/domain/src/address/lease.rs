@@ -69,7 +69,7 @@ pub struct Grant {
     pub seconds: u32,
 }
 
-/// What the client is told, and what is to be written first.
+/// What the client is told, and what is to be written first. Whoever writes says [`Offers::settled`] when it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Kept for the client in [`Offers`]. `fresh`: nobody of ours is known to be at the address; probe before offering.
@@ -196,6 +196,7 @@ fn acknowledge(seeker: &Seeker<'_>, address: Ipv4Addr, offers: &mut Offers) -> V
     let now = seeker.now;
     let grant = Grant { address, seconds: seeker.pool.lease_seconds };
     let own = seeker.view.binding(address).filter(|binding| seeker.owns(binding));
+    offers.forget_client(seeker.client);
     let keep = if seeker.known { KEEP_KNOWN_SECONDS.max(2 * lease) } else { lease };
     if let Some(binding) = own {
         let lasting = binding.expires >= later(now, lease.max(KEEP_KNOWN_SECONDS / 2));
@@ -203,8 +204,7 @@ fn acknowledge(seeker: &Seeker<'_>, address: Ipv4Addr, offers: &mut Offers) -> V
             return Verdict::Ack { grant, write: None };
         }
     }
-    // Until the write is seen in the view, nobody else may have the address.
-    offers.put(address, seeker.client, now);
+    offers.writing(address, Some(seeker.client));
     let since = own.map_or(now, |binding| binding.since);
     let hold = Hold::Bound { client: seeker.client.clone(), mac: seeker.mac };
     Verdict::Ack { grant, write: Some(Binding { address, hold, since, expires: later(now, keep) }) }
@@ -224,7 +224,7 @@ fn decline(seeker: &Seeker<'_>, address: Ipv4Addr, offers: &mut Offers) -> Verdi
         return silent(format!("it declines too many addresses; {address} stays in use"));
     }
     offers.forget_client(seeker.client);
-    offers.block(address, seeker.now);
+    offers.writing(address, None);
     Verdict::Declined(Binding::declined(address, seeker.now, DECLINED_SECONDS))
 }
 

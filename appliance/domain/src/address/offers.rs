@@ -28,11 +28,17 @@ struct Offer {
     until: Timestamp,
 }
 
+/// The key that no client can have: an identifier has two bytes at least (RFC 2132 §9.14).
+fn nobody() -> ClientKey {
+    ClientKey::Identifier(Vec::new())
+}
+
 /// Offers and what goes with them.
 #[derive(Clone, Debug, Default)]
 pub struct Offers {
     by_address: HashMap<Ipv4Addr, Offer>,
     by_client: HashMap<ClientKey, Ipv4Addr>,
+    writing: HashMap<Ipv4Addr, ClientKey>,
     probed: HashMap<Ipv4Addr, Timestamp>,
     declines: HashMap<Mac, (u32, Timestamp)>,
     exhausted: HashMap<Ipv4Addr, Timestamp>,
@@ -57,7 +63,8 @@ impl Offers {
     /// The client for which an address is kept.
     #[must_use]
     pub fn holder(&self, address: Ipv4Addr, now: Timestamp) -> Option<&ClientKey> {
-        self.by_address.get(&address).filter(|offer| now < offer.until).map(|offer| &offer.client)
+        let offered = || self.by_address.get(&address).filter(|offer| now < offer.until).map(|offer| &offer.client);
+        self.writing.get(&address).or_else(offered)
     }
 
     /// The address that is kept for a client.
@@ -73,12 +80,21 @@ impl Offers {
         }
     }
 
-    /// Nobody is to have the address until what is being written about it is seen.
-    pub fn block(&mut self, address: Ipv4Addr, now: Timestamp) {
-        // No client can have this key: an identifier has two bytes at least (RFC 2132 §9.14).
-        let nobody = ClientKey::Identifier(Vec::new());
-        if let Some(offer) = self.by_address.insert(address, Offer { client: nobody, until: later(now, OFFER_SECONDS) })
-        {
+    /// Something is being written about the address for this client (`None`: that nobody is to have it). Until
+    /// [`Offers::settled`], nobody else gets it, whatever the view still shows.
+    pub fn writing(&mut self, address: Ipv4Addr, client: Option<&ClientKey>) {
+        self.writing.insert(address, client.cloned().unwrap_or_else(nobody));
+    }
+
+    /// What was being written about the address is in the view now, or never will be.
+    pub fn settled(&mut self, address: Ipv4Addr) {
+        self.writing.remove(&address);
+    }
+
+    /// A probe found somebody at the address.
+    pub fn found_taken(&mut self, address: Ipv4Addr, now: Timestamp) {
+        let offer = Offer { client: nobody(), until: later(now, super::DECLINED_SECONDS) };
+        if let Some(offer) = self.by_address.insert(address, offer) {
             self.by_client.remove(&offer.client);
         }
         self.probed.remove(&address);

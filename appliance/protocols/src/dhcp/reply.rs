@@ -122,7 +122,7 @@ impl Reply {
         }
         if let Some(info) = relay {
             writer.room = usize::from(datagram) - HEADERS - 1;
-            writer.must(raw(code::RELAY_INFORMATION, info))?;
+            writer.must_raw(code::RELAY_INFORMATION, info)?;
         }
         bytes.push(255);
         if bytes.len() < SMALLEST_MESSAGE {
@@ -270,6 +270,15 @@ impl Writer<'_> {
             self.bytes.extend(piece);
         }
         fits
+    }
+
+    /// As it came, even empty, which the codec would leave out.
+    fn must_raw(&mut self, code: u8, value: &[u8]) -> Result<(), ReplyError> {
+        let length = u8::try_from(value.len()).ok().filter(|_| self.bytes.len() + value.len() + 2 <= self.room);
+        let length = length.ok_or(ReplyError::NoRoom { code, room: self.room })?;
+        self.bytes.extend([code, length]);
+        self.bytes.extend(value);
+        Ok(())
     }
 
     fn must(&mut self, option: DhcpOption) -> Result<(), ReplyError> {

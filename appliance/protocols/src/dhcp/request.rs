@@ -92,7 +92,7 @@ impl Request {
             return Err(wrong_length(code::RELAY_INFORMATION, info.len(), "255 are the most"));
         }
         let architectures = packet.option(code::ARCHITECTURE).unwrap_or_default();
-        if architectures.len() % 2 != 0 || architectures.len() > 32 {
+        if !architectures.len().is_multiple_of(2) || architectures.len() > 32 {
             return Err(wrong_length(code::ARCHITECTURE, architectures.len(), "two for each of at most 16 is right"));
         }
         let header = packet.header();
