@@ -154,7 +154,20 @@ fn trace_path(node: &str, after: &str) -> String {
 
 fn trace_line(row: &Value) -> String {
     let field = |name: &str| row[name].as_str().unwrap_or_default();
-    format!("  {}: {} {}", field("source"), field("what"), field("detail")).trim_end().to_owned()
+    format!("  {:<4} {:<22} {}", field("source"), field("what"), detail(&row["detail"])).trim_end().to_owned()
+}
+
+/// The particulars of a row on one line: words as they are, fields as `name=value`.
+fn detail(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(_, value)| !value.is_null());
+            fields.map(|(name, value)| format!("{name}={}", detail(value))).collect::<Vec<_>>().join(" ")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Whether a node has come to rest in `wanted`; an error when it rests elsewhere.
@@ -205,7 +218,10 @@ mod tests {
     #[test]
     fn a_trace_row_becomes_a_line() {
         let row = json!({"at": "2026-01-01T00:00:00Z", "source": "boot", "what": "DISCOVER", "detail": "arch 7"});
-        assert_eq!(trace_line(&row), "  boot: DISCOVER arch 7");
+        assert_eq!(trace_line(&row), "  boot DISCOVER               arch 7");
+        let row = json!({"source": "boot", "what": "tftp-done", "detail": {"file": "a", "bytes": 7, "why": null}});
+        assert_eq!(trace_line(&row), "  boot tftp-done              bytes=7 file=a");
+        assert_eq!(trace_line(&json!({"source": "job", "what": "wipe began"})), "  job  wipe began");
         assert_eq!(trace_path("node0", "x+1"), "/appliance/v1/nodes/node0/trace?wait=5&after=x%2B1");
     }
 

@@ -47,7 +47,7 @@ fn run(folder: &RunFolder, space: &Namespace, stop: &Stop) -> Result<()> {
     command.arg("-serial").arg(format!("file:{}", serial.display()));
     let mut guest = Daemon::start(folder, space, "kvm-probe", command)?;
     let result = stop.until("the boot of a probe guest", LIMIT, Duration::from_millis(50), || {
-        guest.check()?;
+        guest.check().map_err(|_| anyhow::anyhow!("a probe guest ended at once"))?;
         if fs::read_to_string(guest.log()).is_ok_and(|said| said.contains("KVM internal error")) {
             anyhow::bail!("a probe guest ended in a KVM internal error");
         }

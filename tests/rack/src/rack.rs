@@ -72,31 +72,37 @@ impl Rack {
         sweep::sweep()?;
         let folder = RunFolder::create(options.keep.as_deref())?;
         require_space(folder.path())?;
-        let wiring = Arc::new(Wiring::create()?);
+        let wiring = Wiring::create()?;
         let mut rack = Self {
             nodes: Vec::new(),
             forward: None,
             capture: None,
             switch: None,
             namespaces: wiring.inodes(),
-            wiring: Some(wiring.clone()),
+            wiring: Some(Arc::new(wiring)),
             folder,
             accelerator: Accelerator::Tcg,
         };
-        rack.forward = Some(Forward::start(Arc::downgrade(&wiring), options.port, plan::public_listener())?);
-        say::step("rack", &format!("run {} in {}", rack.folder.run(), rack.folder.path().display()));
-        rack.switch = Some(Switch::start(&rack.folder, &wiring.switch, stop)?);
+        // What `build` borrows of the rack has ended when the rack is dropped after a failure.
+        rack.build(options, stop)?;
+        Ok(rack)
+    }
+
+    fn build(&mut self, options: &RackOptions, stop: &Stop) -> Result<()> {
+        let wiring = self.wiring.clone().context("the rack has been taken down")?;
+        self.forward = Some(Forward::start(Arc::downgrade(&wiring), options.port, plan::public_listener())?);
+        say::step("rack", &format!("run {} in {}", self.folder.run(), self.folder.path().display()));
+        self.switch = Some(Switch::start(&self.folder, &wiring.switch, stop)?);
         say::step("rack", "switch up, the nodes' ports protected");
-        rack.capture = capture(&rack.folder, &wiring)?;
-        let (accelerator, why) = kvm::probe(&rack.folder, &wiring.switch, stop)?;
-        rack.accelerator = accelerator;
+        self.capture = capture(&self.folder, &wiring)?;
+        let (accelerator, why) = kvm::probe(&self.folder, &wiring.switch, stop)?;
+        self.accelerator = accelerator;
         say::step("rack", &format!("QEMU by {accelerator:?}: {why}"));
         for node in plan::NODES {
-            let node = rack.plug_in(node, &wiring, options, stop)?;
-            rack.nodes.push(node);
+            let node = self.plug_in(node, &wiring, options, stop)?;
+            self.nodes.push(node);
         }
-        stop.check()?;
-        Ok(rack)
+        stop.check()
     }
 
     fn plug_in(&self, node: NodePlan, wiring: &Arc<Wiring>, options: &RackOptions, stop: &Stop) -> Result<Node> {
