@@ -116,11 +116,19 @@ struct State {
     /// There is space again once this file is gone.
     held_by: Option<PathBuf>,
     failures: u64,
+    last: Option<DiskAccess>,
 }
 
 impl Default for State {
     fn default() -> State {
-        State { available: u64::MAX, left: None, kind: io::ErrorKind::StorageFull, held_by: None, failures: 0 }
+        State {
+            available: u64::MAX,
+            left: None,
+            kind: io::ErrorKind::StorageFull,
+            held_by: None,
+            failures: 0,
+            last: None,
+        }
     }
 }
 
@@ -152,6 +160,11 @@ impl FakeDisk {
         *self.state() = State { failures, ..State::default() };
     }
 
+    /// The last access to the file.
+    pub(crate) fn last(&self) -> Option<DiskAccess> {
+        self.state().last
+    }
+
     pub(crate) fn failures(&self) -> u64 {
         self.state().failures
     }
@@ -162,8 +175,9 @@ impl Disk for FakeDisk {
         Ok(self.state().available)
     }
 
-    fn admit(&self, _: DiskAccess) -> io::Result<()> {
+    fn admit(&self, access: DiskAccess) -> io::Result<()> {
         let mut state = self.state();
+        state.last = Some(access);
         match state.left {
             None => Ok(()),
             Some(0) => {

@@ -5,7 +5,7 @@ use crate::common::{DEADLINE, ENGINE, FakeDisk, cases, create, node_id, options,
 use crate::random::{any_wish, command};
 use leasehold_domain::id::ImageId;
 use leasehold_domain::{Command, Refusal};
-use leasehold_store::{Health, OpenError, Options, RealDisk, Store, SubmitError};
+use leasehold_store::{DiskAccess, Health, OpenError, Options, RealDisk, Store, SubmitError};
 use proptest::prelude::*;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -28,6 +28,17 @@ async fn ready(store: &Store, ballast: &Path) {
         }
     };
     tokio::time::timeout(DEADLINE, taken).await.expect("the ballast is taken");
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_was_synced() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let disk = Arc::new(FakeDisk::default());
+    let store = open(dir.path(), &disk);
+    for number in 1..20 {
+        store.submit(create(number, &format!("n{number}")), user()).await.expect("carried out");
+        assert_eq!(disk.last(), Some(DiskAccess::Sync), "power may fail now");
+    }
 }
 
 #[tokio::test]

@@ -4,16 +4,18 @@
 //! answers, in this order. When the disk is full or fails, the database is closed and opened again; what a commit left
 //! behind is told from its number, so that no caller is told the wrong thing.
 
+mod housekeeping;
+mod recovery;
+
 use crate::audit::{self, AuditEntry};
-use crate::batch::{self, Batch, Limits};
+use crate::batch::{Batch, Limits};
 use crate::disk::Ballast;
 use crate::error::{Fault, SubmitError};
 use crate::feed::Update;
 use crate::metrics::Tally;
 use crate::schema::Counters;
-use crate::store::{Committed, Health, Options, Retention, Shared};
-use crate::tables::{self, AUDIT, EVENTS, Keep};
-use jiff::{SignedDuration, Timestamp};
+use crate::store::{Committed, Health, Options, Shared};
+use jiff::Timestamp;
 use leasehold_domain::{Actor, Answer, Command, Context};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -35,13 +37,6 @@ pub(crate) enum Message {
     Submit(Box<Request>),
     Close,
 }
-
-/// Records that one trimming removes.
-const TRIM_AT_ONCE: usize = 2000;
-/// A database file below this size is not compacted.
-const WORTH_COMPACTING: u64 = 16 << 20;
-/// Commits after which compaction may be worth a look.
-const COMMITS_TO_COMPACT: u64 = 1000;
 
 pub(crate) struct Committer {
     shared: Arc<Shared>,
@@ -314,180 +309,6 @@ impl Committer {
             let _ = feed.send(Arc::new(update));
         }
     }
-
-    /// A commit failed. Opens the database anew, finds out whether the commit is on the disk, and when the disk was
-    /// full tries once more in the space of the ballast.
-    fn rescue(&mut self, batch: Batch, fault: Fault) -> Result<(), SubmitError> {
-        let mut fault = fault;
-        loop {
-            tracing::warn!(%fault, "a commit failed");
-            let freed = fault == Fault::Full && self.ballast.release();
-            let health = bad_health(&fault);
-            match self.reopen(&batch.counters) {
-                Ok(true) => {
-                    self.publish(batch);
-                    self.note_after_rescue(health);
-                    return Ok(());
-                }
-                Ok(false) if freed => {}
-                Ok(false) => {
-                    self.note_after_rescue(health);
-                    return Err(told(&fault, false));
-                }
-                Err(again) => {
-                    self.set_health(bad_health(&again));
-                    self.unclear = Some(batch);
-                    return Err(told(&again, true));
-                }
-            }
-            match self.write(&batch) {
-                Ok(()) => {
-                    self.publish(batch);
-                    self.set_health(health);
-                    return Ok(());
-                }
-                Err(next) => fault = next,
-            }
-        }
-    }
-
-    /// The database is open again: a full disk stays so until there is space, another error may have been the only one.
-    fn note_after_rescue(&mut self, health: Health) {
-        self.last_try = Instant::now();
-        if matches!(health, Health::Full(_)) {
-            self.set_health(health);
-        }
-    }
-
-    /// Opens the database anew. `Ok(true)`: the batch with these counters is on the disk after all.
-    fn reopen(&mut self, attempted: &Counters) -> Result<bool, Fault> {
-        self.last_try = Instant::now();
-        Tally::add(&self.shared.tally.reopened, 1);
-        self.shared.base.close();
-        self.shared.base.open()?;
-        let found = self.shared.base.read(Counters::read).inspect_err(|_| self.shared.base.close())?;
-        if found == *attempted {
-            return Ok(true);
-        }
-        if found == self.counters {
-            return Ok(false);
-        }
-        self.shared.base.close();
-        Err(Fault::Damaged("the database went back to an older state; stop and restore it".into()))
-    }
-
-    /// Refuses changes in time, while there is still space to finish what is under way.
-    fn watch_space(&mut self) {
-        if !self.is_ready() {
-            return;
-        }
-        match self.options.disk.available(&self.dir) {
-            Ok(available) if available < self.options.headroom_bytes => {
-                self.last_try = Instant::now();
-                self.set_health(Health::Full(space_in_words(available)));
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "cannot see how much space the disk has"),
-        }
-    }
-
-    /// Tries to leave a bad state; at the start, to take the ballast.
-    fn recover(&mut self) {
-        self.last_try = Instant::now();
-        if !self.shared.base.is_open() {
-            let attempted = self.unclear.as_ref().map_or(self.counters, |batch| batch.counters);
-            match self.reopen(&attempted) {
-                Ok(landed) => match self.unclear.take() {
-                    Some(batch) if landed => self.publish(batch),
-                    _ => {}
-                },
-                Err(fault) => {
-                    if fault == Fault::Full {
-                        self.ballast.release();
-                    }
-                    self.set_health(bad_health(&fault));
-                    return;
-                }
-            }
-        }
-        match self.options.disk.available(&self.dir) {
-            Ok(available) if available < self.options.headroom_bytes + self.ballast.missing() => {
-                self.set_health(Health::Full(space_in_words(available)));
-            }
-            Ok(_) => match self.ballast.take() {
-                Ok(()) => self.set_health(Health::Ready),
-                Err(error) => self.set_health(bad_health(&Fault::from_io(&error))),
-            },
-            Err(error) => self.set_health(bad_health(&Fault::from_io(&error))),
-        }
-    }
-
-    /// What is to be done from time to time.
-    fn tend(&mut self) {
-        self.watch_space();
-        if !self.is_ready() {
-            if self.last_try.elapsed() >= self.options.retry {
-                self.recover();
-            }
-            return;
-        }
-        let refused = !self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if refused && self.last_flush.elapsed() >= self.options.gather_refusals {
-            self.flush_refusals();
-        }
-        if self.last_trim.elapsed() >= self.options.trim_every {
-            self.last_trim = Instant::now();
-            self.trim_by_age();
-        }
-        let commits = self.counters.batch.saturating_sub(self.compacted_at);
-        if self.last_commit.elapsed() >= self.options.idle && commits >= COMMITS_TO_COMPACT {
-            self.compacted_at = self.counters.batch;
-            match self.shared.base.compact_if_worthwhile(WORTH_COMPACTING) {
-                Ok(true) => tracing::info!("gave unused space of the database back to the disk"),
-                Ok(false) => {}
-                Err(fault) => self.mishap(fault, "compact the database"),
-            }
-        }
-    }
-
-    fn trim_by_age(&mut self) {
-        let now = (self.options.clock)();
-        let counters = self.counters;
-        let (events, audit) = (keep(self.options.events, now), keep(self.options.audit, now));
-        let due = self.shared.base.read(|read| {
-            use redb::ReadableTable;
-            let oldest = |table: redb::ReadOnlyTable<u64, &'static [u8]>, time_of: fn(&[u8]) -> _, keep: Keep, next| {
-                let Some((key, value)) = table.first()? else { return Ok(false) };
-                let beyond = u64::saturating_sub(next, key.value()) > keep.at_least;
-                Ok::<_, Fault>(beyond && Result::map_or(time_of(value.value()), true, |at: Timestamp| at < keep.since))
-            };
-            let of_events = oldest(read.open_table(EVENTS)?, batch::event_time, events, counters.next_event)?;
-            let of_audit = oldest(read.open_table(AUDIT)?, batch::audit_time, audit, counters.next_audit)?;
-            Ok(of_events || of_audit)
-        });
-        let trimmed = match due {
-            Ok(false) => return,
-            Ok(true) => self.shared.base.write(|transaction| {
-                let mut table = transaction.open_table(EVENTS)?;
-                tables::trim_sequence(&mut table, counters.next_event, events, TRIM_AT_ONCE, batch::event_time)?;
-                let mut table = transaction.open_table(AUDIT)?;
-                tables::trim_sequence(&mut table, counters.next_audit, audit, TRIM_AT_ONCE, batch::audit_time)?;
-                Ok(())
-            }),
-            Err(fault) => Err(fault),
-        };
-        if let Err(fault) = trimmed {
-            self.mishap(fault, "trim the history");
-        }
-    }
-
-    /// Housekeeping failed: nothing is lost by it, but redb wants to be opened anew.
-    fn mishap(&mut self, fault: Fault, what: &str) {
-        tracing::warn!(%fault, "cannot {what}");
-        self.shared.base.close();
-        self.set_health(bad_health(&fault));
-        self.recover();
-    }
 }
 
 fn respond(request: Request, result: Result<Committed, SubmitError>) {
@@ -498,35 +319,6 @@ fn respond(request: Request, result: Result<Committed, SubmitError>) {
 /// Commands that let a person make room on a full disk.
 fn frees_space(command: &Command) -> bool {
     matches!(command, Command::DeleteImage { .. } | Command::ImageFailed { .. })
-}
-
-fn keep(retention: Retention, now: Timestamp) -> Keep {
-    let age = SignedDuration::from_hours(24 * i64::from(retention.days));
-    let since = now.checked_sub(age).unwrap_or(Timestamp::MIN);
-    Keep { at_most: retention.at_most, at_least: retention.at_least, since }
-}
-
-fn space_in_words(available: u64) -> String {
-    format!("the disk that holds the state folder is full ({} MiB left); free some space on it", available >> 20)
-}
-
-fn bad_health(fault: &Fault) -> Health {
-    match fault {
-        Fault::Full => Health::Full("the disk that holds the state folder is full; free some space on it".into()),
-        other => Health::Failing(other.to_string()),
-    }
-}
-
-/// What a caller hears. `unclear`: the database could not be opened to see whether his change is on the disk.
-fn told(fault: &Fault, unclear: bool) -> SubmitError {
-    let doubt = if unclear { "; whether this change was stored will be seen when the disk works again" } else { "" };
-    match fault {
-        Fault::Full => {
-            let reason = format!("the disk that holds the state folder is full; free some space on it{doubt}");
-            SubmitError::DiskFull { reason }
-        }
-        other => SubmitError::Failed { reason: format!("{other}{doubt}") },
-    }
 }
 
 /// Ends the store when the committer ends, however that happens.

@@ -1,0 +1,93 @@
+//! What is done from time to time: trying to leave a bad state, writing refusals, trimming history, compaction.
+
+use super::Committer;
+use super::recovery::bad_health;
+use crate::batch;
+use crate::error::Fault;
+use crate::store::Retention;
+use crate::tables::{self, AUDIT, EVENTS, Keep};
+use jiff::{SignedDuration, Timestamp};
+use std::sync::PoisonError;
+use std::time::Instant;
+
+/// Records that one trimming removes.
+const TRIM_AT_ONCE: usize = 2000;
+/// A database file below this size is not compacted.
+const WORTH_COMPACTING: u64 = 16 << 20;
+/// Commits after which compaction may be worth a look.
+const COMMITS_TO_COMPACT: u64 = 1000;
+
+impl Committer {
+    /// What is to be done from time to time.
+    pub(super) fn tend(&mut self) {
+        self.watch_space();
+        if !self.is_ready() {
+            if self.last_try.elapsed() >= self.options.retry {
+                self.recover();
+            }
+            return;
+        }
+        let refused = !self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if refused && self.last_flush.elapsed() >= self.options.gather_refusals {
+            self.flush_refusals();
+        }
+        if self.last_trim.elapsed() >= self.options.trim_every {
+            self.last_trim = Instant::now();
+            self.trim_by_age();
+        }
+        let commits = self.counters.batch.saturating_sub(self.compacted_at);
+        if self.last_commit.elapsed() >= self.options.idle && commits >= COMMITS_TO_COMPACT {
+            self.compacted_at = self.counters.batch;
+            match self.shared.base.compact_if_worthwhile(WORTH_COMPACTING) {
+                Ok(true) => tracing::info!("gave unused space of the database back to the disk"),
+                Ok(false) => {}
+                Err(fault) => self.mishap(fault, "compact the database"),
+            }
+        }
+    }
+
+    fn trim_by_age(&mut self) {
+        let now = (self.options.clock)();
+        let counters = self.counters;
+        let (events, audit) = (keep(self.options.events, now), keep(self.options.audit, now));
+        let due = self.shared.base.read(|read| {
+            use redb::ReadableTable;
+            let oldest = |table: redb::ReadOnlyTable<u64, &'static [u8]>, time_of: fn(&[u8]) -> _, keep: Keep, next| {
+                let Some((key, value)) = table.first()? else { return Ok(false) };
+                let beyond = u64::saturating_sub(next, key.value()) > keep.at_least;
+                Ok::<_, Fault>(beyond && Result::map_or(time_of(value.value()), true, |at: Timestamp| at < keep.since))
+            };
+            let of_events = oldest(read.open_table(EVENTS)?, batch::event_time, events, counters.next_event)?;
+            let of_audit = oldest(read.open_table(AUDIT)?, batch::audit_time, audit, counters.next_audit)?;
+            Ok(of_events || of_audit)
+        });
+        let trimmed = match due {
+            Ok(false) => return,
+            Ok(true) => self.shared.base.write(|transaction| {
+                let mut table = transaction.open_table(EVENTS)?;
+                tables::trim_sequence(&mut table, counters.next_event, events, TRIM_AT_ONCE, batch::event_time)?;
+                let mut table = transaction.open_table(AUDIT)?;
+                tables::trim_sequence(&mut table, counters.next_audit, audit, TRIM_AT_ONCE, batch::audit_time)?;
+                Ok(())
+            }),
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = trimmed {
+            self.mishap(fault, "trim the history");
+        }
+    }
+
+    /// Housekeeping failed: nothing is lost by it, but redb wants to be opened anew.
+    fn mishap(&mut self, fault: Fault, what: &str) {
+        tracing::warn!(%fault, "cannot {what}");
+        self.shared.base.close();
+        self.set_health(bad_health(&fault));
+        self.recover();
+    }
+}
+
+fn keep(retention: Retention, now: Timestamp) -> Keep {
+    let age = SignedDuration::from_hours(24 * i64::from(retention.days));
+    let since = now.checked_sub(age).unwrap_or(Timestamp::MIN);
+    Keep { at_most: retention.at_most, at_least: retention.at_least, since }
+}
