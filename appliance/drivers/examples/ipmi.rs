@@ -32,7 +32,8 @@ async fn main() -> anyhow::Result<()> {
         bail!("say: ADDRESS[:PORT] USER PASSWORD [--suite 3|17] COMMAND");
     };
     let mut config = Config::new(*address, *user, *password);
-    if let Some((host, port)) = address.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']')) {
+    if let Some((host, port)) = address.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']'))
+    {
         config.address = host.to_owned();
         config.port = port.parse()?;
     }

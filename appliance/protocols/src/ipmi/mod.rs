@@ -22,6 +22,9 @@ pub mod sim;
 pub mod sol;
 pub mod text;
 
+#[cfg(test)]
+mod recorded;
+
 pub use cipher::{CipherSuite, Entropy};
 pub use client::{Client, Credentials, Event, Retry, SessionError};
 pub use message::{Completion, Privilege};

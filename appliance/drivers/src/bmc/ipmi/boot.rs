@@ -105,7 +105,10 @@ async fn verify(bmc: &mut Connection, wanted: BootFlags) -> Result<(), Failure> 
     }
     bmc.target().forgets_valid_bit.store(!shown.valid, Ordering::Relaxed);
     if shown.persistent != wanted.persistent {
-        tracing::warn!(bmc = %bmc.target(), "the boot override is for one boot only: the BMC does not keep it longer");
+        tracing::warn!(bmc = %bmc.target(), "the BMC keeps no boot override for longer than one boot");
+    }
+    if shown.efi != wanted.efi {
+        tracing::warn!(bmc = %bmc.target(), "the BMC keeps no firmware mode with a boot override");
     }
     Ok(())
 }

@@ -63,7 +63,7 @@ impl FakeBmc {
         FakeBmc { address, sim, task }
     }
 
-    /// The driver's configuration for this BMC, in a hurry.
+    /// The driver's configuration for this BMC.
     pub(super) fn config(&self) -> Config {
         config(self.address)
     }
@@ -83,9 +83,17 @@ impl Drop for FakeBmc {
     }
 }
 
+/// Patient enough for a machine that runs many tests at once.
 pub(super) fn config(address: SocketAddr) -> Config {
     let mut config = Config::new(address.ip().to_string(), "admin", "password");
     config.port = address.port();
-    config.limits = Limits { request: Duration::from_millis(300), tries: 3, call: Duration::from_secs(20) };
+    config.limits = Limits { request: Duration::from_millis(500), tries: 6, call: Duration::from_secs(30) };
+    config
+}
+
+/// For BMCs from which no answer is expected.
+pub(super) fn hurried(address: SocketAddr) -> Config {
+    let mut config = config(address);
+    config.limits = Limits { request: Duration::from_millis(100), tries: 3, call: Duration::from_secs(30) };
     config
 }

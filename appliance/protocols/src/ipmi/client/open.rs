@@ -170,7 +170,7 @@ impl Open {
         }
         let optional = match self.stage {
             Stage::Suites { .. } => true,
-            Stage::Session { .. } => self.candidates.len() > 1,
+            Stage::Session { .. } => self.candidates.len() > 1 || self.is_unlisted(),
             _ => false,
         };
         let tries = if optional { SHORT } else { self.retry.tries };
@@ -181,10 +181,16 @@ impl Open {
         match self.stage {
             // A BMC need not know this question.
             Stage::Suites { .. } => self.start_session(),
-            // Some BMCs keep silent instead of refusing a suite.
+            // Some BMCs (`ipmi_sim`) keep silent instead of refusing a suite.
             Stage::Session { .. } if optional => self.next_suite(Status::NO_SUITE),
             _ => self.fail(SessionError::NoAnswer { step: self.step(), heard: self.heard }),
         }
+    }
+
+    /// The BMC has listed its suites, without the one that is being tried.
+    fn is_unlisted(&self) -> bool {
+        let suite = self.candidates.first();
+        !self.offered.is_empty() && suite.is_some_and(|suite| !self.offered.contains(&suite.id()))
     }
 
     /// Takes a packet. An error says why it was dropped.

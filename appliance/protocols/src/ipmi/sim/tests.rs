@@ -152,6 +152,17 @@ fn a_suite_that_is_met_with_silence_is_passed_over() {
 }
 
 #[test]
+fn silence_to_a_suite_that_is_not_listed_means_that_there_is_none() {
+    let config = Config { suites: vec![CipherSuite::Suite3], ..Config::default() };
+    let mut wire = wire_with(sim(config), credentials(), |to_bmc, datagram| {
+        if to_bmc && datagram.get(5) == Some(&0x10) { vec![] } else { vec![datagram] }
+    });
+    wire.client = Client::open(Duration::ZERO, credentials(), &[CipherSuite::Suite17], Retry::default(), [2; 32]);
+    let Some(Event::Failed(SessionError::NoSuite { offered, .. })) = wire.event() else { panic!("no failure") };
+    assert_eq!(offered, "3");
+}
+
+#[test]
 fn a_bmc_that_answers_weaker_algorithms_is_not_followed() {
     let mut wire = wire_with(sim(Config::default()), credentials(), |to_bmc, mut datagram| {
         if !to_bmc && datagram.get(5) == Some(&0x11) {
