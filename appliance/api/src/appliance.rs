@@ -4,12 +4,11 @@
 //! on the public listener for users and on the local socket for the command line; `POST /appliance/v1/password`.
 
 use crate::Api;
-use crate::auth::{self, Caller};
+use crate::auth::{self, Caller, known_callers};
 use crate::error::ApiError;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
@@ -38,19 +37,12 @@ fn nodes() -> Router<Api> {
 }
 
 pub(crate) fn router(api: &Api) -> Router<Api> {
-    nodes()
-        .route("/appliance/v1/password", post(change_password))
-        .layer(middleware::from_fn_with_state(api.clone(), known_callers))
+    nodes().route("/appliance/v1/password", post(change_password)).layer(from_fn_with_state(api.clone(), known_callers))
 }
 
 /// For the local socket, whose peer has been checked by its credentials.
 pub(crate) fn local_router() -> Router<Api> {
     nodes()
-}
-
-async fn known_callers(State(_): State<Api>, caller: Caller, mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(caller);
-    next.run(request).await
 }
 
 fn find<'a>(view: &'a View, ident: &str) -> Result<&'a Arc<Node>, ApiError> {

@@ -7,8 +7,10 @@
 use crate::Api;
 use crate::error::ApiError;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{StatusCode, header, request::Parts};
+use axum::middleware::Next;
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use leasehold_domain::command::Actor;
@@ -139,6 +141,12 @@ impl FromRequestParts<Api> for Caller {
             _ => Err(refused()),
         }
     }
+}
+
+/// Lets a request pass only with a known caller, whom handlers find among the extensions.
+pub(crate) async fn known_callers(State(_): State<Api>, caller: Caller, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(caller);
+    next.run(request).await
 }
 
 /// User name and password of an `Authorization: Basic` header (RFC 7617).

@@ -1,9 +1,11 @@
 //! `/healthz` (the program lives), `/readyz` (it can do its work), `/metrics` (Prometheus text).
 
 use crate::Api;
+use crate::auth::known_callers;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::Timestamp;
@@ -12,11 +14,19 @@ use leasehold_store::Health;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-pub(crate) fn router() -> Router<Api> {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+fn probes() -> Router<Api> {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
+}
+
+/// Probes for everybody, figures for who is known.
+pub(crate) fn public_router(api: &Api) -> Router<Api> {
+    let figures = Router::new().route("/metrics", get(metrics));
+    probes().merge(figures.layer(from_fn_with_state(api.clone(), known_callers)))
+}
+
+/// For the local socket, whose peer has been checked.
+pub(crate) fn local_router() -> Router<Api> {
+    probes().route("/metrics", get(metrics))
 }
 
 /// Ready: the store takes changes.

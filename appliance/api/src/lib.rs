@@ -23,8 +23,8 @@ use leasehold_engine::Engine;
 use leasehold_store::{Committed, SubmitError};
 use std::sync::Arc;
 
-/// Largest body of an API request. A config drive may have 64 MiB, packed and in base64.
-const BODY_LIMIT: usize = 90 << 20;
+/// Largest body of an API request; a config drive is the largest thing in one.
+const BODY_LIMIT: usize = leasehold_engine::config_drive::MAX_PACKED + (1 << 20);
 
 /// What every handler works with.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ pub fn public(api: Api) -> Router {
     Router::new()
         .merge(baremetal::router(&api))
         .merge(appliance::router(&api))
-        .merge(health::router())
+        .merge(health::public_router(&api))
         .fallback(error::no_such_path)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(api)
@@ -65,7 +65,7 @@ pub fn boot(api: Api) -> Router {
 pub fn local(api: Api) -> Router {
     Router::new()
         .merge(appliance::local_router())
-        .merge(health::router())
+        .merge(health::local_router())
         .fallback(error::no_such_path)
         .layer(DefaultBodyLimit::max(1 << 20))
         .with_state(api)

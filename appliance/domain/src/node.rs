@@ -67,6 +67,9 @@ pub struct AgentContact {
     pub certificate: Option<String>,
     pub version: String,
     pub last_seen: Timestamp,
+    /// It said that it cannot go on, and why.
+    #[serde(default)]
+    pub failure: Option<String>,
 }
 
 /// A node and all that is known to be true of it now.

@@ -10,6 +10,8 @@ use std::io::{Cursor, Read, Write};
 
 /// A config drive is at most this large, unpacked; Ironic's limit.
 pub const MAX_SIZE: usize = 64 << 20;
+/// Packed and in base64 it is part of its job's record, which each step writes anew.
+pub const MAX_PACKED: usize = 4 << 20;
 
 /// The config drive that was given cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +20,7 @@ pub enum ConfigDriveError {
         "the config drive is neither base64 of a gzipped image, nor a URL, nor an object with meta_data, user_data and network_data"
     )]
     Form,
-    #[error("the config drive is larger than {} MiB", MAX_SIZE >> 20)]
+    #[error("the config drive is larger than {} MiB, or {} MiB packed", MAX_SIZE >> 20, MAX_PACKED >> 20)]
     TooLarge,
     #[error("the config drive could not be made: {0}")]
     Build(#[from] std::io::Error),
@@ -62,7 +64,11 @@ pub fn prepare(given: &Value, name: &str, uuid: &str) -> Result<String, ConfigDr
             let image = fat_image(&files)?;
             let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             packer.write_all(&image)?;
-            Ok(STANDARD.encode(packer.finish()?))
+            let packed = STANDARD.encode(packer.finish()?);
+            if packed.len() > MAX_PACKED {
+                return Err(ConfigDriveError::TooLarge);
+            }
+            Ok(packed)
         }
         _ => Err(ConfigDriveError::Form),
     }
@@ -77,7 +83,7 @@ fn json_bytes(value: &Value) -> Vec<u8> {
 /// Unpacks a given config drive once, within its limit, so that a bad one is refused before a machine is touched.
 fn check_packed(text: &str) -> Result<(), ConfigDriveError> {
     let compact: String = text.split_ascii_whitespace().collect();
-    if compact.len() > MAX_SIZE * 4 / 3 {
+    if compact.len() > MAX_PACKED {
         return Err(ConfigDriveError::TooLarge);
     }
     let packed = STANDARD.decode(compact).map_err(|_| ConfigDriveError::Form)?;

@@ -20,6 +20,7 @@ pub(crate) async fn run(engine: &Engine, id: JobId) {
             outcome = steps::perform(engine, &job, step) => Some(outcome),
             () = deadline(&job) => Some(Err(steps::overdue(engine, &job, step).await)),
             () = superseded(engine, id, step) => None,
+            reason = agent_failure(engine, id) => Some(Err(reason)),
         };
         let end = match outcome {
             // The state has moved on without us: an agent's report ended the step, or another job took over.
@@ -68,6 +69,22 @@ async fn deadline(job: &Arc<Job>) {
             return;
         }
         tokio::time::sleep(Duration::from_secs(left.unsigned_abs().min(30))).await;
+    }
+}
+
+/// Returns when the job's agent says that it cannot go on.
+async fn agent_failure(engine: &Engine, id: JobId) -> String {
+    let mut feed = engine.store.subscribe();
+    loop {
+        let view = engine.view();
+        let node = view.job(id).and_then(|job| view.node(job.node));
+        let agent = node.and_then(|node| node.agent.as_ref()).filter(|agent| agent.job == id);
+        if let Some(reason) = agent.and_then(|agent| agent.failure.clone()) {
+            return reason;
+        }
+        if feed.next().await.is_none() {
+            return std::future::pending().await;
+        }
     }
 }
 

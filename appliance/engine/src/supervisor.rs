@@ -4,7 +4,11 @@
 use crate::{Engine, runner};
 use leasehold_domain::id::JobId;
 use std::collections::HashSet;
+use std::time::Duration;
 use tokio::task::JoinSet;
+
+/// Before a job that its runner left is taken up again.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs for ever.
 pub(crate) async fn run(engine: Engine) {
@@ -18,6 +22,11 @@ pub(crate) async fn run(engine: Engine) {
                 let (engine, id) = (engine.clone(), job.id);
                 runners.spawn(async move {
                     runner::run(&engine, id).await;
+                    // A runner leaves a running job only where its reports are refused, which is a defect: slowly, then.
+                    if engine.view().job(id).is_some_and(|job| job.is_running()) {
+                        tracing::error!(job = %id, "a job was left unfinished; it is taken up again");
+                        tokio::time::sleep(PAUSE).await;
+                    }
                     id
                 });
             }

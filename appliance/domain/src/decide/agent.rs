@@ -38,6 +38,7 @@ impl Room<'_> {
             certificate: certificate.map(str::to_owned),
             version: version.to_owned(),
             last_seen: self.context.now,
+            failure: node.agent.as_ref().filter(|agent| agent.job == id).and_then(|agent| agent.failure.clone()),
         };
         let changed = Node { agent: Some(contact), ..(*node).clone() };
         if first {
@@ -70,11 +71,21 @@ impl Room<'_> {
         Ok(Answer::Node(node))
     }
 
+    /// Notes that the agent gave up. The job is ended by its runner, which stops the machine first.
     pub(super) fn agent_failed(&mut self, id: JobId, boot: u32, message: &str) -> Result<Answer, Refusal> {
-        let (job, node) = self.agent_job(id, boot)?;
-        let Some(step) = job.current().map(|step| step.name) else { return Err(Refusal::Stale) };
-        let reason = format!("The agent on the machine could not go on: {message}");
-        self.finish_step(&job, &node, step, &StepEnd::Failed(reason))
+        let (_, node) = self.agent_job(id, boot)?;
+        let known = node.agent.clone().filter(|agent| agent.job == id);
+        let contact = known.unwrap_or_else(|| AgentContact {
+            job: id,
+            callback_url: String::new(),
+            certificate: None,
+            version: String::new(),
+            last_seen: self.context.now,
+            failure: None,
+        });
+        let failure = Some(format!("The agent on the machine could not go on: {message}"));
+        let changed = Node { agent: Some(AgentContact { failure, ..contact }), ..(*node).clone() };
+        Ok(Answer::Node(self.put_node(changed)))
     }
 }
 

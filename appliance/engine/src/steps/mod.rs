@@ -12,6 +12,10 @@ use leasehold_domain::image::wanted_image;
 use leasehold_domain::job::{Job, StepName};
 use leasehold_domain::node::Node;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a machine's BMC may take to cut its power after a failure.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came of a step: a detail for the timeline, or the reason why it failed.
 pub(crate) type Outcome = Result<Option<String>, String>;
@@ -70,10 +74,12 @@ pub(crate) async fn stop_machine(engine: &Engine, job: &Job) {
     if job.boots == 0 {
         return;
     }
-    if let Ok(node) = node_of(engine, job)
-        && let Err(why) = bmc::power_off(engine, &node).await
-    {
-        tracing::warn!(node = node.title(), why, "could not power off after a failure");
+    let Ok(node) = node_of(engine, job) else { return };
+    // A dead BMC must not keep the failure from being told.
+    match tokio::time::timeout(STOP_PATIENCE, bmc::power_off(engine, &node)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(why)) => tracing::warn!(node = node.title(), why, "could not power off after a failure"),
+        Err(_) => tracing::warn!(node = node.title(), "its BMC did not power it off in time after a failure"),
     }
 }
 
