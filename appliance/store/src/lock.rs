@@ -13,7 +13,16 @@ const NAME: &str = "leasehold.lock";
 /// The folder is ours until this is dropped.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that was forked this moment shares the open file until its exec.
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "cannot unlock the state folder");
+        }
+    }
 }
 
 impl FolderLock {
@@ -34,7 +43,7 @@ impl FolderLock {
         if let Err(error) = written.and_then(|_| writeln!(file, "{}", std::process::id())) {
             tracing::warn!(%error, path = %path.display(), "cannot note the process in the lock file");
         }
-        Ok(FolderLock { _file: file })
+        Ok(FolderLock { file })
     }
 }
 
