@@ -1,6 +1,8 @@
 //! A machine's boot script: what the domain decides, written as iPXE, with the secrets of its present job.
 
 use super::BootInterface;
+use leasehold_domain::View;
+use leasehold_domain::address::Hold;
 use leasehold_domain::boot::{
     AgentSource, BootScript, Initrd, InitrdCondition, KernelArgument, UnknownMachines, boot_script,
 };
@@ -9,6 +11,7 @@ use leasehold_engine::Engine;
 use leasehold_netboot::files::BootFiles;
 use leasehold_netboot::http::{ScriptAnswer, ScriptRequest, ScriptSource};
 use leasehold_protocols::ipxe::{self, Argument, BadWord, Command, Condition, ImageName, Setting, Text, Url, Variable};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// The ramdisk among the boot files.
@@ -72,7 +75,14 @@ impl ScriptSource for InterfaceScripts {
         let engine = &self.shared.engine;
         let view = engine.view();
         let node = view.node_by_mac(mac);
-        let token = node.and_then(|node| view.running_job(node)).map(|job| engine.tickets.boot_token(job));
+        let job = node.and_then(|node| view.running_job(node)).filter(|job| job.wants_agent());
+        // The script carries the boot secret: it is for the machine itself, which asks from the address that we gave it.
+        if job.is_some() && !asks_for_itself(&view, mac, request.client_ip) {
+            return ScriptAnswer::NotFound("This script is for another machine than the one that asks.".into());
+        }
+        // Once the agent has called, the secret has done its work for this start.
+        let unused = node.is_some_and(|node| node.agent.is_none());
+        let token = job.filter(|_| unused).map(|job| engine.tickets.boot_token(job));
         let secret = node.map(|node| node.id.to_string()).zip(token.clone());
         let source = self.source(secret.as_ref().map(|(node, token)| (node.as_str(), token.as_str())));
         let script = boot_script(&view, mac, UnknownMachines::NoBoot, &source, |_, _| token);
@@ -81,6 +91,12 @@ impl ScriptSource for InterfaceScripts {
             Err(error) => ScriptAnswer::NotFound(format!("The boot script cannot be written: {error}.")),
         }
     }
+}
+
+/// The address from which a script is asked for is bound to the machine that it is for.
+fn asks_for_itself(view: &View, mac: Mac, from: Option<Ipv4Addr>) -> bool {
+    let binding = from.and_then(|address| view.binding(address));
+    binding.is_some_and(|binding| matches!(&binding.hold, Hold::Bound { mac: bound, .. } if *bound == mac))
 }
 
 /// The script in iPXE's language.
@@ -153,6 +169,24 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("initrd --name initrd0 http://10.0.0.1/boot/a\n"));
+    }
+
+    #[test]
+    fn only_the_machine_itself_gets_its_script() {
+        use leasehold_domain::address::{Binding, ClientKey};
+        let (mine, other) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        let address = Ipv4Addr::new(10, 77, 0, 129);
+        let mut view = View::default();
+        view.apply(&leasehold_domain::Change::PutBinding(Arc::new(Binding {
+            address,
+            hold: Hold::Bound { client: ClientKey::Mac(mine), mac: mine },
+            since: jiff::Timestamp::UNIX_EPOCH,
+            expires: jiff::Timestamp::UNIX_EPOCH,
+        })));
+        assert!(asks_for_itself(&view, mine, Some(address)));
+        assert!(!asks_for_itself(&view, other, Some(address)));
+        assert!(!asks_for_itself(&view, mine, Some(Ipv4Addr::new(10, 77, 0, 130))));
+        assert!(!asks_for_itself(&view, mine, None));
     }
 
     #[test]
