@@ -4,7 +4,7 @@
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme};
+use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,12 +19,26 @@ pub enum Trust {
     Nobody,
 }
 
+/// Without AES in the processor, ChaCha20 is several times as fast, and servers follow the client's order.
+fn provider() -> Arc<CryptoProvider> {
+    let mut provider = rustls::crypto::ring::default_provider();
+    #[cfg(target_arch = "x86_64")]
+    let has_aes = std::arch::is_x86_feature_detected!("aes");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has_aes = true;
+    if !has_aes {
+        let is_chacha = |name: CipherSuite| format!("{name:?}").contains("CHACHA20");
+        provider.cipher_suites.sort_by_key(|suite| !is_chacha(suite.suite()));
+    }
+    Arc::new(provider)
+}
+
 /// TLS settings for calls to the appliance.
 ///
 /// # Errors
 /// When the cryptography cannot be set up, which no machine should see.
 pub fn client(trust: Trust) -> Result<Arc<ClientConfig>, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = provider();
     let verifier = Arc::new(Verifier { trust, provider: Arc::clone(&provider) });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -120,7 +134,7 @@ pub fn identity(address: IpAddr) -> Result<Identity, IdentityError> {
     parameters.distinguished_name = rcgen::DistinguishedName::new();
     parameters.distinguished_name.push(rcgen::DnType::CommonName, address.to_string());
     let certificate = parameters.self_signed(&key)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = provider();
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

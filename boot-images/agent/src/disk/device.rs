@@ -220,15 +220,19 @@ impl Disk {
         Ok(())
     }
 
-    /// Has the kernel read the partition table anew; on a file there is nothing to do.
+    /// Has the kernel read the partition table anew; on a file, or a device that the kernel makes no partitions of,
+    /// there is nothing to do.
     ///
     /// # Errors
     /// `EBUSY` while a partition of the old table is in use.
     pub fn reread_partitions(&self) -> io::Result<()> {
-        if self.block_device {
-            kernel::reread_partitions(&self.file)?;
+        if !self.block_device {
+            return Ok(());
         }
-        Ok(())
+        match kernel::reread_partitions(&self.file) {
+            Ok(()) | Err(Errno::INVAL | Errno::NOTTY) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn clamp(&self, offset: u64, length: u64) -> io::Result<u64> {

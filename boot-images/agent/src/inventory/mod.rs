@@ -27,9 +27,15 @@ pub fn collect(root: &Path, neighbours: &Neighbours, boot_mac: Option<&str>) -> 
         bmc_mac: bmc.and_then(|bmc| bmc.mac),
         system_vendor: system::vendor(root),
         boot: system::boot(root, boot_mac),
-        hostname: Some(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+        hostname: hostname(),
         tpm: Some(system::tpm(root)),
     }
+}
+
+/// `None` where the ramdisk gave the machine no name, which the kernel shows as `(none)`.
+fn hostname() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Some(name).filter(|name| !name.is_empty() && name != "(none)")
 }
 
 /// A file's text without surrounding white space; `None` when it is not there or empty.

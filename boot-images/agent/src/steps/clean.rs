@@ -48,19 +48,20 @@ pub fn erase_metadata(machine: &dyn Machine, console: &Console) -> Result<Value,
 /// Every disk that could not be erased, with its reason; the others are erased.
 pub fn erase_devices(machine: &dyn Machine, console: &Console) -> Result<Value, Failure> {
     let total: u64 = targets(machine).iter().map(|found| found.disk.size).sum();
-    let finished = AtomicU64::new(0);
     each(machine, console, &|running: &AtomicU64, found| {
         let disk = machine.open(&found.disk.name).or_failure(Kind::Erase, || found.disk.name.clone())?;
-        let mut before = 0;
-        let how = disk::erase(&disk, |what, done| {
-            // A second pass over the same disk counts from the start again.
-            let delta = done.saturating_sub(before);
+        let mut before = 0u64;
+        let how = disk::erase(&disk, |_, done| {
+            // A second pass over the same disk counts from its start again.
+            let all = if done >= before {
+                running.fetch_add(done - before, Ordering::Relaxed) + (done - before)
+            } else {
+                running.fetch_sub(before - done, Ordering::Relaxed) - (before - done)
+            };
             before = done;
-            let all = running.fetch_add(delta, Ordering::Relaxed) + delta;
-            console.advance(&format!("erasing disks ({what} {})", disk.name()), all.min(total), total);
+            console.advance("erasing disks", all, total);
         });
         let how = how.or_failure(Kind::Erase, || "erasing".to_owned())?;
-        finished.fetch_add(disk.size(), Ordering::Relaxed);
         console.say(&format!("{} is erased: {how}", disk.name()));
         Ok(how.to_owned())
     })

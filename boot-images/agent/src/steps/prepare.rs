@@ -122,8 +122,12 @@ impl Deployment<'_> {
                 return Err(failed(&"the disk does not give back the config drive that was written: replace the disk"));
             }
         }
-        disk.reread_partitions()
-            .map_err(|error| failed(&format!("the kernel cannot read the new partition table: {error}")))
+        if let Err(error) = disk.reread_partitions() {
+            // Everything goes over the whole disk, so only what the kernel shows of it is out of date until the restart.
+            self.console
+                .say(&format!("the kernel does not read the new partition table of {} yet: {error}", disk.name()));
+        }
+        Ok(())
     }
 }
 
