@@ -57,7 +57,8 @@ pub struct View {
     users: OrdMap<UserId, Arc<User>>,
     user_names: OrdMap<String, UserId>,
     bindings: OrdMap<Ipv4Addr, Arc<Binding>>,
-    binding_clients: OrdMap<ClientKey, Ipv4Addr>,
+    /// A client's bindings, the newest last.
+    binding_clients: OrdSet<(ClientKey, Timestamp, Ipv4Addr)>,
 }
 
 impl View {
@@ -161,7 +162,9 @@ impl View {
 
     /// The newest binding of this client.
     pub fn binding_of(&self, client: &ClientKey) -> Option<&Arc<Binding>> {
-        self.binding_clients.get(client).and_then(|address| self.bindings.get(address))
+        let from = (client.clone(), Timestamp::MIN, Ipv4Addr::UNSPECIFIED);
+        let until = (client.clone(), Timestamp::MAX, Ipv4Addr::BROADCAST);
+        self.binding_clients.range(from..=until).next_back().and_then(|(_, _, address)| self.bindings.get(address))
     }
 
     pub fn bindings(&self) -> impl Iterator<Item = &Arc<Binding>> {
@@ -264,17 +267,15 @@ impl View {
     fn put_binding(&mut self, binding: &Arc<Binding>) {
         self.forget_binding(binding.address);
         if let Some(client) = binding.client() {
-            self.binding_clients.insert(client.clone(), binding.address);
+            self.binding_clients.insert((client.clone(), binding.since, binding.address));
         }
         self.bindings.insert(binding.address, binding.clone());
     }
 
     fn forget_binding(&mut self, address: Ipv4Addr) {
         let Some(old) = self.bindings.remove(&address) else { return };
-        if let Some(client) = old.client()
-            && self.binding_clients.get(client) == Some(&address)
-        {
-            self.binding_clients.remove(client);
+        if let Some(client) = old.client() {
+            self.binding_clients.remove(&(client.clone(), old.since, address));
         }
     }
 }
@@ -305,6 +306,26 @@ mod tests {
         let snapshot = view.clone();
         view.apply(&Change::DeleteNode(NodeId(Uuid::from_u128(1))));
         assert_eq!((snapshot.node_count(), view.node_count()), (1, 0));
+    }
+
+    #[test]
+    fn a_client_that_gives_one_address_back_still_has_the_other() {
+        use crate::address::Hold;
+        let client = ClientKey::Identifier(vec![1, 2, 3]);
+        let binding = |last: u8, seconds: i64| Binding {
+            address: Ipv4Addr::new(10, 0, 0, last),
+            hold: Hold::Bound { client: client.clone(), mac: Mac([2, 0, 0, 0, 0, 1]) },
+            since: Timestamp::from_second(seconds).expect("a time"),
+            expires: Timestamp::MAX,
+        };
+        let mut view = View::default();
+        for (last, seconds) in [(9, 1), (5, 2)] {
+            view.apply(&Change::PutBinding(Arc::new(binding(last, seconds))));
+        }
+        let of = |view: &View| view.binding_of(&client).map(|binding| binding.address.octets()[3]);
+        assert_eq!(of(&view), Some(5));
+        view.apply(&Change::DeleteBinding(Ipv4Addr::new(10, 0, 0, 5)));
+        assert_eq!(of(&view), Some(9));
     }
 
     #[test]
