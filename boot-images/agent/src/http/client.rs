@@ -444,3 +444,82 @@ impl Read for Body<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls;
+    use proptest::prelude::*;
+    use std::net::TcpListener;
+
+    /// What a client makes of a server that sends exactly these bytes and closes.
+    fn told(answer: &[u8]) -> Result<Vec<u8>, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                let mut chunk = [0u8; 1024];
+                while head_end(&request).is_none() {
+                    let count = stream.read(&mut chunk).unwrap();
+                    request.extend_from_slice(&chunk[..count]);
+                }
+                // A client that has heard enough may have gone already.
+                let _ = stream.write_all(answer);
+            });
+            let client = Client::new(tls::client(tls::Trust::Nobody).unwrap());
+            client.call("GET", &url, &[], &[], 1 << 20).map(|answer| answer.body).map_err(|error| error.to_string())
+        })
+    }
+
+    #[test]
+    fn every_framing_is_read_to_its_end() {
+        let chunked =
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n1\r\nd\r\n0\r\nTrailer: x\r\n\r\n";
+        assert_eq!(told(chunked), Ok(b"abcd".to_vec()));
+        assert_eq!(
+            told(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"),
+            Ok(b"ab".to_vec())
+        );
+        assert_eq!(told(b"HTTP/1.0 200 OK\r\n\r\nabc"), Ok(b"abc".to_vec()));
+    }
+
+    #[test]
+    fn a_cut_body_is_an_error_that_says_so() {
+        let cut = told(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc").unwrap_err();
+        assert!(cut.contains("after 3 bytes, 2 were still to come"), "{cut}");
+        for broken in [
+            &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc"[..],
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-",
+            b"SSH-2.0-x\r\n\r\n",
+            b"",
+        ] {
+            assert!(told(broken).is_err(), "{}", String::from_utf8_lossy(broken));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        #[test]
+        fn any_answer_is_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300), start in 0usize..4) {
+            let starts = ["", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n"];
+            let _ = told(&[starts[start].as_bytes(), &bytes].concat());
+        }
+
+        #[test]
+        fn chunks_come_through(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..500), 0..10)) {
+            let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+            for chunk in &chunks {
+                answer.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                answer.extend_from_slice(chunk);
+                answer.extend_from_slice(b"\r\n");
+            }
+            answer.extend_from_slice(b"0\r\n\r\n");
+            prop_assert_eq!(told(&answer), Ok(chunks.concat()));
+        }
+    }
+}

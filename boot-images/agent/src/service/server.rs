@@ -321,6 +321,91 @@ mod tests {
         assert_eq!(route("GET", "/v2").unwrap_err().0, 404);
     }
 
+    struct NoWork;
+
+    impl crate::service::Work for NoWork {
+        fn run(
+            &self,
+            _command: crate::service::Command,
+            _node: Option<leasehold_wire::agent::LookupNode>,
+        ) -> Result<Value, Failure> {
+            Ok(Value::Null)
+        }
+
+        fn ended(&self) {}
+    }
+
+    /// A caller whose bytes are all there already.
+    struct Caller {
+        sends: io::Cursor<Vec<u8>>,
+        hears: Vec<u8>,
+    }
+
+    impl Read for Caller {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.sends.read(out)
+        }
+    }
+
+    impl Write for Caller {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.hears.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn answered(bytes: &[u8]) -> String {
+        let registry = Registry::new(Box::new(NoWork), crate::console::Console::to(vec![]));
+        let token = Arc::new(Mutex::new(Some("secret".to_owned())));
+        let service = Service { registry, token, started_at: 0.0 };
+        let mut caller = Caller { sends: io::Cursor::new(bytes.to_vec()), hears: Vec::new() };
+        exchange(&mut caller, &service).unwrap();
+        String::from_utf8(caller.hears).unwrap()
+    }
+
+    #[test]
+    fn bad_requests_are_answered_by_their_kind() {
+        let sync = r#"{"name":"standby.sync","params":{}}"#;
+        for (request, status) in [
+            ("GET /v1/status HTTP/1.1\r\n\r\n".to_owned(), 200),
+            ("nonsense\r\n\r\n".to_owned(), 400),
+            ("POST /v1/commands/?agent_token=secret HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), 411),
+            (
+                format!("POST /v1/commands/?agent_token=secret HTTP/1.1\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1),
+                413,
+            ),
+            ("POST /v1/commands/?agent_token=no HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n".to_owned(), 401),
+            (format!("POST /v1/commands/?agent_token=secret HTTP/1.1\r\nContent-Length: 3\r\n\r\n{sync}"), 400),
+            (
+                format!(
+                    "POST /v1/commands/?agent_token=secret HTTP/1.1\r\nContent-Length: {}\r\n\r\n{sync}",
+                    sync.len()
+                ),
+                200,
+            ),
+            (format!("GET /{} HTTP/1.1\r\n", "x".repeat(MAX_HEAD)), 431),
+        ] {
+            let answer = answered(request.as_bytes());
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
+        }
+        // A caller who hangs up half-way gets nothing, and does no harm.
+        assert_eq!(answered(b"POST /v1/commands/?agent_token=secret HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"), "");
+        assert_eq!(answered(b"GET"), "");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_request_is_survived(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), proper in proptest::prelude::any::<bool>()) {
+            let head = format!("POST /v1/commands/?agent_token=secret HTTP/1.1\r\nContent-Length: {}\r\n\r\n", bytes.len());
+            let request = if proper { [head.into_bytes(), bytes].concat() } else { bytes };
+            let answer = answered(&request);
+            proptest::prop_assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{}", answer);
+        }
+    }
+
     #[test]
     fn tokens_are_compared_whole() {
         assert!(same(b"secret", b"secret"));
