@@ -181,7 +181,7 @@ fn the_trace_tells_what_boots_and_why_not() {
         (arch, class, note.unwrap_or_default())
     };
     let (arch, class, note) = told(known(true), Firmware::Arm64Pxe);
-    assert_eq!((arch.as_str(), class.as_str()), ("PXE, 64-bit ARM UEFI", "PXEClient:Arch:00011:UNDI:003016"));
+    assert_eq!((arch.as_str(), class.as_str()), ("PXE, 64-bit ARM UEFI", "PXEClient:Arch:00011:UNDI:003001"));
     assert!(note.starts_with("there is no boot loader for 64-bit ARM UEFI"), "{note}");
     let (_, _, note) = told(known(false), Firmware::UefiPxe);
     assert_eq!(note, "node n1 has no job that wants it to boot from the network; it goes on to its disk");

@@ -16,8 +16,11 @@ use tokio::io::unix::AsyncFd;
 /// Which frames a socket hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hear {
-    /// UDP over IPv4 to or from the port of DHCP servers.
+    /// UDP over IPv4 to or from the port of DHCP servers, untagged.
     Dhcp,
+    /// The same with any VLAN tag. It costs a look at every frame of the interface, in and out: the kernel takes the tag
+    /// off before it gives a frame to sockets that named a protocol, and keeps it only for those that take all.
+    TaggedDhcp,
     Arp,
 }
 
@@ -25,6 +28,7 @@ impl Hear {
     fn ethertype(self) -> u16 {
         match self {
             Hear::Dhcp => 0x0800,
+            Hear::TaggedDhcp => 0x0003,
             Hear::Arp => 0x0806,
         }
     }
@@ -33,7 +37,7 @@ impl Hear {
     /// (operation, jump if true, jump if false, value).
     fn filter(self) -> &'static [Instruction] {
         match self {
-            Hear::Dhcp => &[
+            Hear::Dhcp | Hear::TaggedDhcp => &[
                 (LOAD_HALF, 0, 0, 12),
                 (IF_EQUAL, 0, 9, 0x0800),
                 (LOAD_BYTE, 0, 0, 23),

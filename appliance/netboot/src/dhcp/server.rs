@@ -194,7 +194,9 @@ impl Sockets {
             _ => StartError::Other { interface: interface(), error },
         };
         let raw = |hear| PacketSocket::open(&config.interface, hear).and_then(PacketSocket::register).map_err(general);
-        let mut sockets = Sockets { dhcp: raw(Hear::Dhcp)?, arp: raw(Hear::Arp)?, udp: Vec::new() };
+        let tagged = config.pools.iter().any(|pool| pool.vlan.is_some());
+        let hear = if tagged { Hear::TaggedDhcp } else { Hear::Dhcp };
+        let mut sockets = Sockets { dhcp: raw(hear)?, arp: raw(Hear::Arp)?, udp: Vec::new() };
         for pool in config.pools.iter().filter(|pool| pool.vlan.is_none()) {
             let address = pool.server;
             if sockets.udp.iter().any(|(known, _)| *known == address) {
@@ -281,6 +283,8 @@ async fn keep_serving(interface: Arc<Interface>, first: Sockets) {
     loop {
         let error = serve(&interface, &sockets).await;
         tracing::warn!(interface = %interface.config.interface, %error, "lost the interface; trying to open it again");
+        // Before the new ones are opened: the port of the old would be taken.
+        drop(sockets);
         sockets = loop {
             tokio::time::sleep(REOPEN).await;
             match Sockets::open(&interface.config) {
@@ -636,5 +640,59 @@ impl Drop for InFlight<'_> {
         if let Some(address) = memory.in_flight.remove(self.client).flatten() {
             memory.offers.settled(address);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leasehold_domain::address::Hold;
+    use leasehold_domain::mac::Mac;
+
+    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+    fn bind(address: Ipv4Addr, client: &ClientKey) -> Action {
+        let hold = Hold::Bound { client: client.clone(), mac: MAC };
+        let binding = Binding { address, hold, since: Timestamp::UNIX_EPOCH, expires: Timestamp::MAX };
+        Action::Commit(Box::new(Write {
+            command: Command::Bind(binding),
+            client: client.clone(),
+            answer: None,
+            event: None,
+        }))
+    }
+
+    #[test]
+    fn a_client_waits_for_one_write_at_a_time() {
+        let client = ClientKey::Mac(MAC);
+        let (first, second) = (Ipv4Addr::new(10, 0, 0, 8), Ipv4Addr::new(10, 0, 0, 9));
+        let now = Timestamp::UNIX_EPOCH;
+        let memory = Mutex::new(Memory::default());
+        // As the decision does it, each time before it is admitted.
+        let decide = |address| {
+            let mut memory = lock(&memory);
+            memory.offers.writing(address, Some(&client));
+            memory.admit(bind(address, &client)).is_some()
+        };
+        assert!(decide(first));
+        assert!(!decide(first), "the same again is void, and its address stays blocked");
+        assert!(!decide(second), "another is void, and its address is free");
+        assert_eq!(lock(&memory).offers.holder(first, now), Some(&client));
+        assert_eq!(lock(&memory).offers.holder(second, now), None);
+        drop(InFlight { memory: &memory, client: &client });
+        assert_eq!(lock(&memory).offers.holder(first, now), None, "what the view shows counts again");
+        assert!(decide(second), "heard again");
+    }
+
+    #[test]
+    fn writes_in_flight_are_bounded() {
+        let mut memory = Memory::default();
+        let admitted = (0..5000_u32)
+            .filter(|number| {
+                let client = ClientKey::Identifier(number.to_be_bytes().to_vec());
+                memory.admit(bind(Ipv4Addr::from(*number), &client)).is_some()
+            })
+            .count();
+        assert_eq!(admitted, MOST_IN_FLIGHT);
     }
 }

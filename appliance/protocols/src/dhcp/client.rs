@@ -1,5 +1,6 @@
 //! The client's side: messages as firmware, iPXE and operating systems send them. Tests, the load generator and
-//! simulated machines speak through it; the options and their order are those seen on the wire.
+//! simulated machines speak through it; the options of iPXE and of UEFI, and their
+//! order, are those that QEMU's ROMs and OVMF were seen to send.
 
 use std::net::Ipv4Addr;
 
@@ -36,16 +37,24 @@ pub struct ClientMessage {
     pub options: Vec<(u8, Vec<u8>)>,
 }
 
-const IPXE_FEATURES: [u8; 41] = [
-    0xb1, 5, 1, 0x1a, 0xf4, 0x10, 0x00, 0xeb, 3, 1, 21, 1, 0x17, 1, 1, 0x22, 1, 1, 0x13, 1, 1, 0x14, 1, 1, 0x11, 1, 1,
-    0x27, 1, 1, 0x19, 1, 1, 0x10, 1, 2, 0x18, 1, 1, 0x15, 1,
+/// Option 175 of iPXE in a virtual machine's ROM, for BIOS and for UEFI.
+const IPXE_BIOS: [u8; 48] = [
+    0xb1, 0x05, 0x01, 0x1a, 0xf4, 0x10, 0x00, 0xeb, 0x03, 0x01, 0x00, 0x00, 0x17, 0x01, 0x01, 0x22, 0x01, 0x01, 0x13,
+    0x01, 0x01, 0x11, 0x01, 0x01, 0x27, 0x01, 0x01, 0x19, 0x01, 0x01, 0x29, 0x01, 0x01, 0x10, 0x01, 0x02, 0x21, 0x01,
+    0x01, 0x15, 0x01, 0x01, 0x18, 0x01, 0x01, 0x12, 0x01, 0x01,
 ];
-const IPXE_PARAMETERS: [u8; 24] =
-    [1, 3, 6, 7, 12, 15, 17, 26, 43, 60, 66, 67, 119, 128, 129, 130, 131, 132, 133, 134, 135, 175, 203, 209];
+const IPXE_UEFI: [u8; 36] = [
+    0xb1, 0x05, 0x01, 0x1a, 0xf4, 0x10, 0x00, 0xeb, 0x03, 0x01, 0x00, 0x00, 0x17, 0x01, 0x01, 0x24, 0x01, 0x01, 0x13,
+    0x01, 0x01, 0x11, 0x01, 0x01, 0x27, 0x01, 0x01, 0x29, 0x01, 0x01, 0x15, 0x01, 0x01, 0x12, 0x01, 0x01,
+];
+const IPXE_PARAMETERS: [u8; 23] =
+    [1, 3, 6, 7, 12, 15, 17, 26, 43, 60, 66, 67, 119, 128, 129, 130, 131, 132, 133, 134, 135, 175, 203];
 const PXE_PARAMETERS: [u8; 35] = [
     1, 2, 3, 4, 5, 6, 12, 13, 15, 17, 18, 22, 23, 28, 40, 41, 42, 43, 50, 51, 54, 58, 59, 60, 66, 67, 97, 128, 129,
     130, 131, 132, 133, 134, 135,
 ];
+const HTTP_PARAMETERS: [u8; 27] =
+    [1, 2, 3, 4, 5, 6, 12, 13, 15, 17, 18, 22, 23, 28, 40, 41, 42, 43, 50, 51, 54, 58, 59, 60, 235, 67, 97];
 
 impl ClientMessage {
     /// A DISCOVER.
@@ -73,22 +82,19 @@ impl ClientMessage {
                 put(60, class.as_bytes());
                 put(77, b"iPXE");
                 put(55, &IPXE_PARAMETERS);
-                put(
-                    175,
-                    &[&IPXE_FEATURES[..], &[if bios { 1 } else { 0 }], if bios { &[] } else { &[0x24, 1, 1] }].concat(),
-                );
+                put(175, if bios { &IPXE_BIOS } else { &IPXE_UEFI });
                 put(61, &hardware_id);
                 put(97, &machine);
             }
             Firmware::UefiPxe | Firmware::UefiHttp | Firmware::Arm64Pxe => {
                 put(57, &1472_u16.to_be_bytes());
-                put(55, &PXE_PARAMETERS);
+                put(55, if firmware == Firmware::UefiHttp { &HTTP_PARAMETERS } else { &PXE_PARAMETERS });
                 put(97, &machine);
-                put(94, &[1, 3, 16]);
+                put(94, &[1, 3, 1]);
                 let (arch, class) = match firmware {
-                    Firmware::UefiHttp => (16, "HTTPClient:Arch:00016:UNDI:003016"),
-                    Firmware::Arm64Pxe => (11, "PXEClient:Arch:00011:UNDI:003016"),
-                    _ => (7, "PXEClient:Arch:00007:UNDI:003016"),
+                    Firmware::UefiHttp => (16, "HTTPClient:Arch:00016:UNDI:003001"),
+                    Firmware::Arm64Pxe => (11, "PXEClient:Arch:00011:UNDI:003001"),
+                    _ => (7, "PXEClient:Arch:00007:UNDI:003001"),
                 };
                 put(93, &[0, arch]);
                 put(60, class.as_bytes());
@@ -99,7 +105,7 @@ impl ClientMessage {
                 put(57, &576_u16.to_be_bytes());
             }
         }
-        let broadcast = matches!(firmware, Firmware::BiosPxe | Firmware::UefiPxe | Firmware::Arm64Pxe);
+        let broadcast = !matches!(firmware, Firmware::IpxeBios | Firmware::IpxeUefi | Firmware::Linux);
         ClientMessage {
             xid,
             secs: 0,

@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(packet.header().siaddr(), SERVER);
         assert_eq!(packet.header().sname(), b"10.0.0.1");
         assert_eq!(packet.option(93), Some(&[0, 7][..]));
-        assert_eq!(packet.option(94), Some(&[1, 3, 16][..]));
+        assert_eq!(packet.option(94), Some(&[1, 3, 1][..]));
         assert_eq!(packet.option(97).map(<[u8]>::len), Some(17));
         assert_eq!(packet.option(58), Some(&1800_u32.to_be_bytes()[..]));
         assert_eq!(packet.option(59), Some(&3150_u32.to_be_bytes()[..]));
