@@ -79,7 +79,8 @@ impl BootInterface {
             domain: None,
             lease_seconds: self.config.lease_seconds,
             vlan: None,
-            authoritative: true,
+            // Another server may serve the same wire: its clients are not refused what is its to give.
+            authoritative: false,
         }
     }
 

@@ -10,7 +10,9 @@ use leasehold_domain::mac::Mac;
 use leasehold_engine::Engine;
 use leasehold_netboot::files::BootFiles;
 use leasehold_netboot::http::{ScriptAnswer, ScriptRequest, ScriptSource};
-use leasehold_protocols::ipxe::{self, Argument, BadWord, Command, Condition, ImageName, Setting, Text, Url, Variable};
+use leasehold_protocols::ipxe::{
+    self, Argument, BadWord, Command, Condition, ImageName, Platform, Setting, Text, Url, Variable,
+};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -103,7 +105,12 @@ fn asks_for_itself(view: &View, mac: Mac, from: Option<Ipv4Addr>) -> bool {
 fn written(script: &BootScript) -> Result<ipxe::Script, BadWord> {
     let commands = match script {
         BootScript::Agent { title, kernel, initrds, arguments } => agent(title, kernel, initrds, arguments)?,
-        BootScript::Disk { title } => vec![Command::Echo(Text::new(title)), Command::Leave],
+        BootScript::Disk { title } => vec![
+            Command::Echo(Text::new(title)),
+            // Many BIOSes do not go on to the disk by themselves; UEFI does.
+            Command::When(Condition::Platform(Platform::Bios), vec![Command::BootDisk]),
+            Command::Leave,
+        ],
         BootScript::Refuse { text } => {
             vec![Command::Echo(Text::new(text)), Command::Sleep { seconds: 10 }, Command::Leave]
         }
