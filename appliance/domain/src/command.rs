@@ -175,7 +175,16 @@ pub enum Command {
         id: ImageId,
         reason: String,
     },
+    /// An image that came for a deployment gets a name, and stays from then on.
+    NameImage {
+        id: ImageId,
+        name: String,
+    },
     DeleteImage {
+        id: ImageId,
+    },
+    /// Space is short: an image that nobody asked to keep and nobody used for long goes.
+    EvictImage {
         id: ImageId,
     },
 
@@ -215,7 +224,9 @@ impl Command {
             Command::AddImage(_) => "add-image",
             Command::ImageReady { .. } => "image-ready",
             Command::ImageFailed { .. } => "image-failed",
+            Command::NameImage { .. } => "name-image",
             Command::DeleteImage { .. } => "delete-image",
+            Command::EvictImage { .. } => "evict-image",
             Command::CreateUser(_) => "create-user",
             Command::SetPassword { .. } => "set-password",
         }

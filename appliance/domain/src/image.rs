@@ -2,7 +2,7 @@
 
 use crate::id::ImageId;
 use crate::node::Node;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -68,6 +68,17 @@ pub enum ImageStatus {
     Failed(String),
 }
 
+impl ImageStatus {
+    /// The shown name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ImageStatus::Queued => "queued",
+            ImageStatus::Active => "active",
+            ImageStatus::Failed(_) => "failed",
+        }
+    }
+}
+
 /// What is known of an image once it is `Active`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageContent {
@@ -93,7 +104,27 @@ pub struct Image {
     pub status: ImageStatus,
     pub content: Option<ImageContent>,
     pub created_at: Timestamp,
+    /// The last deployment with it, to the hour.
     pub used_at: Timestamp,
+}
+
+/// `used_at` is written at most so often: it is a hint for [`Image::may_be_evicted`], not a record.
+pub const USED_AT_STEP: SignedDuration = SignedDuration::from_hours(1);
+/// An image that was not used for so long may go when space is short. More than [`USED_AT_STEP`], by which `used_at` may lag.
+pub const IDLE_BEFORE_EVICTION: SignedDuration = SignedDuration::from_hours(2);
+
+impl Image {
+    /// The image came by URL for some deployment, nobody gave it a name to keep it by, and it was not used for long: it
+    /// can be fetched again. Whether a job uses it is another matter.
+    pub fn may_be_evicted(&self, now: Timestamp) -> bool {
+        self.name.is_none() && self.source_url.is_some() && now.duration_since(self.used_at) >= IDLE_BEFORE_EVICTION
+    }
+}
+
+/// Whether an image may be called so: something that can be told from a UUID and from a URL, on one line.
+pub fn is_image_name(name: &str) -> bool {
+    let plain = !name.is_empty() && name.len() <= 255 && !name.chars().any(char::is_control) && name.trim() == name;
+    plain && !name.contains("://") && uuid::Uuid::parse_str(name).is_err()
 }
 
 /// The image that `instance_info` names.
@@ -133,6 +164,16 @@ pub fn wanted_image(node: &Node) -> Result<WantedImage, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_neither_a_uuid_nor_a_url() {
+        for good in ["debian-13", "Debian 13 (edge)", "ä"] {
+            assert!(is_image_name(good), "{good}");
+        }
+        for bad in ["", " x", "a\nb", "http://box/x", "00000000-0000-0000-0000-000000000000", &"x".repeat(256)] {
+            assert!(!is_image_name(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn a_checksum_names_or_implies_its_algorithm() {

@@ -54,6 +54,9 @@ pub struct View {
     jobs: OrdMap<JobId, Arc<Job>>,
     node_jobs: OrdMap<NodeId, JobId>,
     images: OrdMap<ImageId, Arc<Image>>,
+    image_names: OrdMap<String, ImageId>,
+    /// By the hex of the given file's digest; the same file may be known more than once.
+    image_digests: OrdSet<(String, ImageId)>,
     users: OrdMap<UserId, Arc<User>>,
     user_names: OrdMap<String, UserId>,
     bindings: OrdMap<Ipv4Addr, Arc<Binding>>,
@@ -139,9 +142,19 @@ impl View {
         self.images.values()
     }
 
+    pub fn image_by_name(&self, name: &str) -> Option<&Arc<Image>> {
+        self.image_names.get(name).and_then(|id| self.images.get(id))
+    }
+
+    /// All images whose file has this digest, in whatever state.
+    pub fn images_by_checksum(&self, checksum: &Checksum) -> impl Iterator<Item = &Arc<Image>> {
+        let range = (checksum.hex.clone(), ImageId(Uuid::nil()))..=(checksum.hex.clone(), ImageId(Uuid::max()));
+        self.image_digests.range(range).filter_map(|(_, id)| self.images.get(id))
+    }
+
     /// A usable image whose file had this digest.
     pub fn image_by_checksum(&self, checksum: &Checksum) -> Option<&Arc<Image>> {
-        self.images.values().find(|image| image.checksum == *checksum && image.status == ImageStatus::Active)
+        self.images_by_checksum(checksum).find(|image| image.status == ImageStatus::Active)
     }
 
     pub fn user(&self, id: UserId) -> Option<&Arc<User>> {
@@ -179,12 +192,8 @@ impl View {
             Change::PutPort(port) => self.put_port(port),
             Change::DeletePort(id) => self.forget_port(*id),
             Change::PutJob(job) => self.put_job(job),
-            Change::PutImage(image) => {
-                self.images.insert(image.id, image.clone());
-            }
-            Change::DeleteImage(id) => {
-                self.images.remove(id);
-            }
+            Change::PutImage(image) => self.put_image(image),
+            Change::DeleteImage(id) => self.forget_image(*id),
             Change::PutUser(user) => {
                 if let Some(old) = self.users.insert(user.id, user.clone()) {
                     self.user_names.remove(&old.name);
@@ -262,6 +271,23 @@ impl View {
         } else {
             self.jobs.remove(&job.id);
         }
+    }
+
+    fn put_image(&mut self, image: &Arc<Image>) {
+        self.forget_image(image.id);
+        if let Some(name) = &image.name {
+            self.image_names.insert(name.clone(), image.id);
+        }
+        self.image_digests.insert((image.checksum.hex.clone(), image.id));
+        self.images.insert(image.id, image.clone());
+    }
+
+    fn forget_image(&mut self, id: ImageId) {
+        let Some(old) = self.images.remove(&id) else { return };
+        if let Some(name) = &old.name {
+            self.image_names.remove(name);
+        }
+        self.image_digests.remove(&(old.checksum.hex.clone(), id));
     }
 
     fn put_binding(&mut self, binding: &Arc<Binding>) {

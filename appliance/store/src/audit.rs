@@ -69,9 +69,11 @@ pub(crate) fn describe(command: &Command) -> (String, Option<String>) {
         Command::Bind(binding) => (None, binding.address.to_string()),
         Command::Unbind { address } => (None, address.to_string()),
         Command::AddImage(image) => (None, image.id.to_string()),
-        Command::ImageReady { id, .. } | Command::ImageFailed { id, .. } | Command::DeleteImage { id } => {
-            (None, id.to_string())
-        }
+        Command::ImageReady { id, .. }
+        | Command::ImageFailed { id, .. }
+        | Command::NameImage { id, .. }
+        | Command::DeleteImage { id }
+        | Command::EvictImage { id } => (None, id.to_string()),
         Command::CreateUser(user) => (None, user.id.to_string()),
         Command::SetPassword { user, .. } => (None, user.to_string()),
     };

@@ -71,6 +71,7 @@ impl Room<'_> {
 
     pub(super) fn use_image(&mut self, id: JobId, image: ImageId) -> Result<Answer, Refusal> {
         let (job, _) = self.running(id)?;
+        self.touch_image(image)?;
         let mut changed = (*job).clone();
         changed.input.image = Some(image);
         let job = Arc::new(changed);

@@ -84,7 +84,9 @@ impl Room<'_> {
             Command::AddImage(image) => self.add_image(image),
             Command::ImageReady { id, content } => self.image_ready(*id, content),
             Command::ImageFailed { id, reason } => self.image_failed(*id, reason),
+            Command::NameImage { id, name } => self.name_image(*id, name),
             Command::DeleteImage { id } => self.delete_image(*id),
+            Command::EvictImage { id } => self.evict_image(*id),
 
             Command::CreateUser(user) => self.create_user(user),
             Command::SetPassword { user, password_hash, one_time } => {

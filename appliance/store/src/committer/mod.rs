@@ -318,7 +318,7 @@ fn respond(request: Request, result: Result<Committed, SubmitError>) {
 
 /// Commands that let a person make room on a full disk.
 fn frees_space(command: &Command) -> bool {
-    matches!(command, Command::DeleteImage { .. } | Command::ImageFailed { .. })
+    matches!(command, Command::DeleteImage { .. } | Command::EvictImage { .. } | Command::ImageFailed { .. })
 }
 
 /// Ends the store when the committer ends, however that happens.
