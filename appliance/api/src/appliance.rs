@@ -17,6 +17,7 @@ use leasehold_domain::command::Command;
 use leasehold_domain::id::NodeId;
 use leasehold_domain::job::{Job, JobState, StepState};
 use leasehold_domain::node::Node;
+use leasehold_engine::diagnosis;
 use leasehold_store::ReadError;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -123,7 +124,7 @@ async fn trace(
     loop {
         let rows = entries(&api, node, after).await?;
         if !rows.is_empty() {
-            return Ok(Json(json!({"trace": rows})));
+            return Ok(Json(json!({"trace": rows, "hint": diagnosis::hint(&api.engine, node).await})));
         }
         tokio::select! {
             news = boot.next() => if news.is_none() { return Ok(Json(json!({"trace": []}))) },

@@ -3,9 +3,19 @@
 use crate::Engine;
 use jiff::Timestamp;
 use leasehold_domain::id::NodeId;
+use leasehold_domain::job::{JobState, StepName, StepState};
 
 /// Entries that are looked at.
 const TRACE_LIMIT: usize = 500;
+
+/// What to try, for a node whose machine is awaited or did not come; `None` when nothing is amiss.
+pub async fn hint(engine: &Engine, node: NodeId) -> Option<String> {
+    let job = engine.view().last_job(node).cloned()?;
+    let step = job.current().filter(|step| step.name.waits_for_machine())?;
+    let waits = matches!(job.state, JobState::Running | JobState::Failed(_)) && step.state != StepState::Pending;
+    let started = job.steps.iter().find(|step| step.name == StepName::PowerCycle)?.started_at?;
+    if waits { Some(why_no_agent(engine, node, started).await) } else { None }
+}
 
 /// One sentence or two for the person at the black screen.
 pub(crate) async fn why_no_agent(engine: &Engine, node: NodeId, since: Timestamp) -> String {

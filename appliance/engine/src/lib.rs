@@ -7,7 +7,7 @@
 mod agent_client;
 pub mod bmcs;
 pub mod config_drive;
-mod diagnosis;
+pub mod diagnosis;
 pub mod images;
 mod power_sync;
 mod runner;

@@ -114,6 +114,9 @@ async fn trace(node: &str, socket: &Path, json: bool, follow: bool) -> anyhow::R
             }
         }
         if !follow {
+            if let Some(hint) = document.get("hint").and_then(Value::as_str).filter(|_| !json) {
+                line(&format!("\nThe machine is awaited. {hint}"))?;
+            }
             if empty && !json {
                 line(
                     "Nothing was seen of this node: no DHCP request came. Network boot may be off in its firmware, the \
