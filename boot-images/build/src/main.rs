@@ -19,6 +19,7 @@ mod tree;
 mod userland;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -93,8 +94,17 @@ struct FirstBoot {
     first_boot: PathBuf,
 }
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leasehold-boot-images: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
     let packages = Packages::open(&cli.cache)?;
     match cli.command {
         Command::Loaders(Out { out }) => {
