@@ -58,6 +58,7 @@ impl Rig {
         let engine = Engine {
             trace: Trace::open(state, TraceOptions::default()).expect("a trace"),
             bmcs: Arc::new(Bmcs::new(sealer.clone())),
+            silence_patience: Duration::from_secs(600),
             images: Arc::new(images.expect("a folder of images")),
             tickets: Arc::new(Tickets::new(sealer.clone())),
             sealer,

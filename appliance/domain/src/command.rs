@@ -121,6 +121,10 @@ pub enum Command {
         step: StepName,
         end: StepEnd,
     },
+    /// The machine that is waited for has missed its network boot: the job starts it again.
+    BootAgain {
+        job: JobId,
+    },
     /// `prepare-image` found or made this image.
     UseImage {
         job: JobId,
@@ -213,6 +217,7 @@ impl Command {
             Command::StartStep { .. } => "start-step",
             Command::StepProgress { .. } => "step-progress",
             Command::EndStep { .. } => "end-step",
+            Command::BootAgain { .. } => "boot-again",
             Command::UseImage { .. } => "use-image",
             Command::ObservePower { .. } => "observe-power",
             Command::PinCertificate { .. } => "pin-certificate",

@@ -132,6 +132,21 @@ pub struct StepRecord {
     pub detail: Option<String>,
 }
 
+impl StepRecord {
+    /// A step that nobody has begun.
+    pub fn pending(name: StepName) -> StepRecord {
+        StepRecord {
+            name,
+            state: StepState::Pending,
+            attempts: 0,
+            started_at: None,
+            ended_at: None,
+            deadline: None,
+            detail: None,
+        }
+    }
+}
+
 /// How a job stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -19,15 +19,30 @@ pub async fn hint(engine: &Engine, node: NodeId) -> Option<String> {
 
 /// One sentence or two for the person at the black screen.
 pub(crate) async fn why_no_agent(engine: &Engine, node: NodeId, since: Timestamp) -> String {
-    let view = engine.view();
-    let macs: Vec<_> = view.ports_of(node).map(|port| port.settings.address).collect();
-    let mut kinds: Vec<String> = Vec::new();
-    match engine.trace.entries(Some(node), &macs, TRACE_LIMIT).await {
-        Ok(entries) => kinds.extend(entries.iter().filter(|entry| entry.at >= since).map(|entry| entry.what.clone())),
-        Err(error) => tracing::warn!(%error, "the boot trace could not be read"),
-    }
+    let kinds = heard(engine, node, since).await;
+    let macs: Vec<_> = engine.view().ports_of(node).map(|port| port.settings.address).collect();
     let addresses = macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     explain(&kinds, &addresses)
+}
+
+/// Whether the machine has fetched something to boot since then. To ask for an address is not enough: a system on its
+/// disk does that, too.
+pub(crate) async fn boots(engine: &Engine, node: NodeId, since: Timestamp) -> bool {
+    let kinds = heard(engine, node, since).await;
+    kinds.iter().any(|kind| ["tftp", "http", "agent"].iter().any(|part| kind.starts_with(part)))
+}
+
+/// What the machine was heard of since then.
+async fn heard(engine: &Engine, node: NodeId, since: Timestamp) -> Vec<String> {
+    let view = engine.view();
+    let macs: Vec<_> = view.ports_of(node).map(|port| port.settings.address).collect();
+    match engine.trace.entries(Some(node), &macs, TRACE_LIMIT).await {
+        Ok(entries) => entries.iter().filter(|entry| entry.at >= since).map(|entry| entry.what.clone()).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "the boot trace could not be read");
+            Vec::new()
+        }
+    }
 }
 
 /// The furthest point that a boot reached decides what is worth trying.

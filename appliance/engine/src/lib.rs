@@ -36,6 +36,9 @@ pub struct Settings {
     pub power_sync_every: Duration,
     /// How long an operating system may take to shut down before its power is cut.
     pub soft_off_patience: Duration,
+    /// After a restart of the appliance: how long a machine that is waited for may stay silent until it is taken to
+    /// have missed its network boot, and is started again.
+    pub silence_patience: Duration,
 }
 
 /// What the automatic wipe does.

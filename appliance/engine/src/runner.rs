@@ -57,19 +57,14 @@ async fn report(engine: &Engine, command: Command) -> Option<Answer> {
     }
 }
 
-/// Returns when the current step's time is over.
+/// Returns when the current step's time is over. Asked just after the step began: from then on time is counted, not
+/// read from the clock, which may jump.
 async fn deadline(job: &Arc<Job>) {
     let Some(deadline) = job.current().and_then(|step| step.deadline) else {
         return std::future::pending().await;
     };
-    loop {
-        // The clock may jump: a look now and then instead of one long sleep.
-        let left = deadline.duration_since(Timestamp::now()).as_secs();
-        if left <= 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_secs(left.unsigned_abs().min(30))).await;
-    }
+    let left = deadline.duration_since(Timestamp::now()).as_secs();
+    tokio::time::sleep(Duration::from_secs(left.max(0).unsigned_abs())).await;
 }
 
 /// Returns when the job's agent says that it cannot go on.

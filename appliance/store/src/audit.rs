@@ -63,6 +63,7 @@ pub(crate) fn describe(command: &Command) -> (String, Option<String>) {
         | Command::StepProgress { job, step, .. }
         | Command::EndStep { job, step, .. } => (Some(step.name()), job.to_string()),
         Command::UseImage { job, .. }
+        | Command::BootAgain { job }
         | Command::AgentHeartbeat { job, .. }
         | Command::SaveInventory { job, .. }
         | Command::AgentFailed { job, .. } => (None, job.to_string()),

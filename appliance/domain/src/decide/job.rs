@@ -4,7 +4,7 @@ use super::Room;
 use crate::command::{Answer, StepEnd};
 use crate::event::What;
 use crate::id::{ImageId, JobId};
-use crate::job::{JOB_VERSION, Job, JobKind, JobState, StepName, StepState};
+use crate::job::{JOB_VERSION, Job, JobKind, JobState, StepName, StepRecord, StepState};
 use crate::node::{CLEAN_FAILURE, Node};
 use crate::power::PowerState;
 use crate::provision::{Event, ProvisionState, step};
@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// Details are kept short: they are shown in tables.
 const DETAIL_LENGTH: usize = 2000;
+/// A step that is taken up again has at least this part of its time, one divided by it.
+const RESTART_SHARE: i64 = 4;
 
 impl Room<'_> {
     /// A running job that still holds its node.
@@ -34,11 +36,15 @@ impl Room<'_> {
         let record = current(&mut changed, name)?;
         record.state = StepState::Running;
         record.attempts += 1;
-        // Deadline and start are those of the first attempt: a restart gives no new time.
+        // The start is that of the first attempt, and so is the deadline, within bounds: a quarter of the time is left
+        // however long the appliance was down, and never more than all of it wherever the clock has jumped.
         record.started_at.get_or_insert(self.context.now);
-        let limit = SignedDuration::from_secs(name.deadline_seconds());
+        let limit = name.deadline_seconds();
         let attempt = record.attempts;
-        record.deadline.get_or_insert(self.context.now.saturating_add(limit).unwrap_or(self.context.now));
+        let after =
+            |seconds| self.context.now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(self.context.now);
+        let (least, most) = (after(limit / RESTART_SHARE), after(limit));
+        record.deadline = Some(record.deadline.map_or(most, |deadline| deadline.clamp(least, most)));
         if name == StepName::PowerCycle {
             changed.boots += 1;
         }
@@ -74,6 +80,24 @@ impl Room<'_> {
         self.touch_image(image)?;
         let mut changed = (*job).clone();
         changed.input.image = Some(image);
+        let job = Arc::new(changed);
+        self.changes.push(Change::PutJob(job.clone()));
+        Ok(Answer::Job(job))
+    }
+
+    /// Goes back from waiting for the machine to starting it, with fresh time for both.
+    pub(super) fn boot_again(&mut self, id: JobId) -> Result<Answer, Refusal> {
+        let (job, node) = self.running(id)?;
+        let waits = |step: &StepRecord| step.name.waits_for_machine() && step.state == StepState::Running;
+        if node.agent.is_some() || !job.current().is_some_and(waits) {
+            return Err(Refusal::Stale);
+        }
+        let mut changed = (*job).clone();
+        let boot = changed.steps.iter().position(|step| step.name == StepName::BootFromNetwork);
+        let boot = boot.ok_or(Refusal::Stale)?;
+        for record in changed.steps.iter_mut().skip(boot) {
+            *record = StepRecord::pending(record.name);
+        }
         let job = Arc::new(changed);
         self.changes.push(Change::PutJob(job.clone()));
         Ok(Answer::Job(job))

@@ -64,6 +64,7 @@ impl Room<'_> {
             Command::StartStep { job, step } => self.start_step(*job, *step),
             Command::StepProgress { job, step, detail } => self.step_progress(*job, *step, detail),
             Command::EndStep { job, step, end } => self.end_step(*job, *step, end),
+            Command::BootAgain { job } => self.boot_again(*job),
             Command::UseImage { job, image } => self.use_image(*job, *image),
 
             Command::AgentHeartbeat { job, boot, callback_url, certificate, version } => {

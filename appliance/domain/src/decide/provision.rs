@@ -7,7 +7,7 @@ use crate::command::Answer;
 use crate::event::What;
 use crate::id::{JobId, NodeId};
 use crate::image::wanted_image;
-use crate::job::{JOB_VERSION, Job, JobInput, JobKind, JobState, StepName, StepRecord, StepState, plan};
+use crate::job::{JOB_VERSION, Job, JobInput, JobKind, JobState, StepRecord, plan};
 use crate::node::Node;
 use crate::power::PowerTarget;
 use crate::provision::{Event, ProvisionState, Verb, step};
@@ -123,15 +123,6 @@ impl Room<'_> {
         node.generation += 1;
         node.job = Some(id);
         node.agent = None;
-        let record = |name: StepName| StepRecord {
-            name,
-            state: StepState::Pending,
-            attempts: 0,
-            started_at: None,
-            ended_at: None,
-            deadline: None,
-            detail: None,
-        };
         let job = Job {
             id,
             node: node.id,
@@ -140,7 +131,7 @@ impl Room<'_> {
             generation: node.generation,
             boots: 0,
             state: JobState::Running,
-            steps: plan(kind, wipe).into_iter().map(record).collect(),
+            steps: plan(kind, wipe).into_iter().map(StepRecord::pending).collect(),
             input,
             actor: self.context.actor.to_string(),
             created_at: self.context.now,

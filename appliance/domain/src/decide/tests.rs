@@ -196,6 +196,52 @@ fn an_agent_of_an_earlier_boot_is_refused() {
 }
 
 #[test]
+fn a_machine_that_missed_its_boot_is_started_again_with_fresh_time() {
+    let mut world = World::at(&[Verb::Manage, Verb::Provide]);
+    world.verb(Verb::Deploy).expect("legal");
+    while world.job().and_then(|job| job.current().map(|step| step.name)) != Some(StepName::AwaitAgent) {
+        world.work(|_| StepEnd::Done(None));
+    }
+    let job = world.job().expect("running");
+    let again = Command::BootAgain { job: job.id };
+    assert_eq!(world.give(again.clone()).err(), Some(Refusal::Stale), "nobody waits yet");
+    world.must(Command::StartStep { job: job.id, step: StepName::AwaitAgent });
+    world.must(again.clone());
+    let back = world.job().expect("running");
+    let current = back.current().expect("a step");
+    assert_eq!((current.name, current.state), (StepName::BootFromNetwork, StepState::Pending));
+    assert!(back.steps.iter().skip(1).all(|step| step.deadline.is_none() && step.attempts == 0));
+    assert!(!back.wants_agent(), "until it is started again");
+    assert_eq!(world.give(heartbeat(job.id, 1)).err(), Some(Refusal::Stale), "an agent of the boot before");
+    world.finish();
+    assert_eq!(world.node().provision_state, ProvisionState::Active);
+    assert_eq!(world.give(again).err(), Some(Refusal::Stale), "the job is over");
+}
+
+#[test]
+fn a_step_taken_up_again_has_time_wherever_the_clock_has_gone() {
+    let mut world = World::at(&[Verb::Manage]);
+    world.verb(Verb::Inspect).expect("legal");
+    let job = world.job().expect("running");
+    let step = StepName::BootFromNetwork;
+    let start = Command::StartStep { job: job.id, step };
+    let limit = SignedDuration::from_secs(step.deadline_seconds());
+    let deadline = |world: &World| {
+        world.job().and_then(|job| job.current()?.deadline).expect("a deadline").duration_since(world.now)
+    };
+    world.must(start.clone());
+    assert_eq!(deadline(&world), limit);
+    world.must(start.clone());
+    assert_eq!(deadline(&world), limit - SignedDuration::from_secs(1), "a quick restart gives no new time");
+    world.now = world.now.checked_add(SignedDuration::from_hours(40)).expect("in range");
+    world.must(start.clone());
+    assert_eq!(deadline(&world), limit / 4, "a long one does");
+    world.now = Timestamp::UNIX_EPOCH;
+    world.must(start);
+    assert_eq!(deadline(&world), limit, "a clock that was set back gives no more than there is");
+}
+
+#[test]
 fn a_failed_cleaning_sets_the_node_aside() {
     let mut world = World::at(&[Verb::Manage]);
     world.verb(Verb::Provide).expect("legal");
@@ -277,6 +323,7 @@ enum Happening {
     Power(PowerTarget),
     Step(bool),
     Restart,
+    BootAgain,
     Maintenance(bool),
     LostBmc,
 }
@@ -287,6 +334,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => proptest::sample::select(PowerTarget::ALL.to_vec()).prop_map(Happening::Power),
         12 => proptest::bool::weighted(0.9).prop_map(Happening::Step),
         2 => Just(Happening::Restart),
+        1 => Just(Happening::BootAgain),
         1 => any::<bool>().prop_map(Happening::Maintenance),
         1 => Just(Happening::LostBmc),
     ]
@@ -316,6 +364,11 @@ proptest! {
                 Happening::Restart => {
                     if let Some((job, step)) = world.job().and_then(|job| Some((job.id, job.current()?.name))) {
                         world.must(Command::StartStep { job, step });
+                    }
+                }
+                Happening::BootAgain => {
+                    if let Some(job) = world.job() {
+                        let _either_is_fine = world.give(Command::BootAgain { job: job.id });
                     }
                 }
                 Happening::Maintenance(on) => { world.must(Command::SetMaintenance { node: NODE, on, reason: None }); }

@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(700);
 const LOST_AFTER: Duration = Duration::from_secs(300);
 
 /// The agent that called for this job.
-fn contact(engine: &Engine, job: &Job) -> Result<AgentContact, String> {
+pub(super) fn contact(engine: &Engine, job: &Job) -> Result<AgentContact, String> {
     let view = engine.view();
     let node = view.node(job.node).ok_or("The node was removed.")?;
     let agent = node.agent.as_ref().filter(|agent| agent.job == job.id);

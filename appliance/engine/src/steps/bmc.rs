@@ -120,10 +120,20 @@ pub(super) async fn power_on(engine: &Engine, node: &Node) -> Outcome {
 }
 
 /// Off and on, whatever it was: the machine starts afresh with the boot secret of this boot.
-pub(super) async fn power_cycle(engine: &Engine, node: &Node) -> Outcome {
+pub(super) async fn start_from_network(engine: &Engine, job: &Job, node: &Node) -> Outcome {
     switch(engine, node, PowerTarget::Off).await?;
+    // An attempt that a restart of the appliance cut short may have started the machine already, and that start has
+    // used the setting for the next boot up.
+    if job.current().is_some_and(|step| step.attempts > 1) {
+        set_boot(engine, node, BootDevice::Pxe, false).await?;
+    }
     switch(engine, node, PowerTarget::On).await?;
     Ok(None)
+}
+
+async fn power_cycle(engine: &Engine, node: &Node) -> Result<(), String> {
+    switch(engine, node, PowerTarget::Off).await?;
+    switch(engine, node, PowerTarget::On).await
 }
 
 pub(super) async fn change_power(engine: &Engine, job: &Job, node: &Node) -> Outcome {
@@ -134,9 +144,7 @@ pub(super) async fn change_power(engine: &Engine, job: &Job, node: &Node) -> Out
         .map_or(engine.settings.soft_off_patience, |seconds| Duration::from_secs(u64::from(seconds)));
     match target {
         PowerTarget::On | PowerTarget::Off => switch(engine, node, target).await?,
-        PowerTarget::Reboot => {
-            power_cycle(engine, node).await?;
-        }
+        PowerTarget::Reboot => power_cycle(engine, node).await?,
         PowerTarget::SoftOff | PowerTarget::SoftReboot => {
             let bmc = engine.bmcs.of(node).map_err(|error| error.to_string())?;
             let was = bmc.power().await.map_err(|error| error.to_string())?;

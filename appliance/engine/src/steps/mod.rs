@@ -5,6 +5,7 @@
 
 mod agent;
 mod bmc;
+mod wait;
 
 use crate::{Engine, diagnosis};
 use leasehold_domain::command::Command;
@@ -28,7 +29,7 @@ pub(crate) async fn perform(engine: &Engine, job: &Job, step: StepName) -> Outco
         StepName::ReadPower => bmc::read_power(engine, &node).await,
         StepName::BootFromNetwork => bmc::boot_from_network(engine, &node).await,
         StepName::BootFromDisk => bmc::boot_from_disk(engine, &node).await,
-        StepName::PowerCycle => bmc::power_cycle(engine, &node).await,
+        StepName::PowerCycle => bmc::start_from_network(engine, job, &node).await,
         StepName::PowerOff => {
             agent::flush(engine, job).await;
             bmc::power_off(engine, &node).await
@@ -39,8 +40,7 @@ pub(crate) async fn perform(engine: &Engine, job: &Job, step: StepName) -> Outco
         StepName::Wipe => agent::wipe(engine, job).await,
         StepName::WriteImage => agent::write_image(engine, job, &node).await,
         StepName::InstallBootloader => agent::install_bootloader(engine, job).await,
-        // The agent's own report ends these; until then there is nothing to do but wait.
-        StepName::AwaitAgent | StepName::AwaitInventory => std::future::pending().await,
+        StepName::AwaitAgent | StepName::AwaitInventory => wait::for_machine(engine, job, step).await,
         StepName::ReleaseInstance => Ok(None),
         StepName::Unknown => Err("This step belongs to another version of the program.".into()),
     }

@@ -15,7 +15,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("images", &["import_folder", "max_size_gib", "reserve_mib"]),
     ("cleaning", &["wipe"]),
     ("power", &["sync_seconds", "soft_off_seconds"]),
-    ("agent", &["kernel_parameters"]),
+    ("agent", &["kernel_parameters", "silence_seconds"]),
     ("log", &["format", "filter"]),
 ];
 

@@ -132,11 +132,14 @@ pub(crate) struct Power {
 }
 
 /// The deploy agent.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Agent {
     /// Further kernel parameters, each `key` or `key=value`.
     pub(crate) kernel_parameters: Vec<String>,
+    /// After a restart of the appliance: how long a machine on its way to the agent may stay silent before it is
+    /// started again, in seconds.
+    pub(crate) silence_seconds: u64,
 }
 
 /// The log on standard error.
@@ -195,6 +198,12 @@ impl Default for Cleaning {
 impl Default for Power {
     fn default() -> Power {
         Power { sync_seconds: 60, soft_off_seconds: 120 }
+    }
+}
+
+impl Default for Agent {
+    fn default() -> Agent {
+        Agent { kernel_parameters: Vec::new(), silence_seconds: 600 }
     }
 }
 

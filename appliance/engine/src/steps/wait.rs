@@ -1,0 +1,36 @@
+//! Waiting for a machine that was started from the network: for its agent's call, or its inventory.
+
+use super::{Outcome, agent};
+use crate::{Engine, diagnosis};
+use jiff::Timestamp;
+use leasehold_domain::command::Command;
+use leasehold_domain::job::{Job, StepName};
+
+/// The agent's own report ends the step; until then there is nothing to do, but for a machine that missed its boot.
+pub(super) async fn for_machine(engine: &Engine, job: &Job, step: StepName) -> Outcome {
+    // It may have called in the moment between its start and this step.
+    if step == StepName::AwaitAgent
+        && let Ok(agent) = agent::contact(engine, job)
+    {
+        return Ok(Some(format!("the agent ({}) called from {}", agent.version, agent.callback_url)));
+    }
+    let taken_up_again = job.current().is_some_and(|record| record.attempts > 1);
+    if taken_up_again {
+        start_if_silent(engine, job).await;
+    }
+    std::future::pending().await
+}
+
+/// While the appliance was down, the machine may have asked for its boot in vain and gone on to its disk: it never calls.
+/// One that is still on its way fetches its loader some time; so silence decides.
+async fn start_if_silent(engine: &Engine, job: &Job) {
+    let since = Timestamp::now();
+    tokio::time::sleep(engine.settings.silence_patience).await;
+    if agent::contact(engine, job).is_ok() || diagnosis::boots(engine, job.node, since).await {
+        return;
+    }
+    tracing::info!(node = %job.node, "the machine has missed its network boot; it is started again");
+    if let Err(error) = engine.tell(Command::BootAgain { job: job.id }).await {
+        tracing::warn!(%error, "the machine could not be started again");
+    }
+}
