@@ -26,6 +26,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 /// Within how many seconds an agent should call again.
@@ -184,18 +185,29 @@ async fn image(
     let gone = || ApiError::not_found("There is no such image.");
     let job = api.engine.tickets.job_of_ticket(&api.engine.view(), &ticket).ok_or_else(gone)?;
     let id = job.input.image.ok_or_else(gone)?;
-    let images = api.engine.images.clone();
-    let stored = tokio::task::spawn_blocking(move || images.stored(id)).await;
-    let stored = stored.map_err(|error| std::io::Error::other(error.to_string())).and_then(|stored| stored);
-    let stored = stored.map_err(|error| {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The image cannot be read: {error}"))
-    })?;
-    let (size, kind) = match part.as_str() {
-        "map" => (stored.map_bytes().len() as u64, Part::Map),
-        "data" => (stored.data_size(), Part::Data),
-        "raw" => (stored.raw_size(), Part::Raw),
+    let kind = match part.as_str() {
+        "map" => Part::Map,
+        "data" => Part::Data,
+        "raw" => Part::Raw,
         _ => return Err(gone()),
     };
+    let place = api.engine.images.stream(job.id).ok_or_else(|| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "This agent reads as much at a time as it may: try again.")
+    })?;
+    let images = api.engine.images.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let stored = images.stored(id)?;
+        let size = match kind {
+            Part::Map => stored.map_size(),
+            Part::Data => stored.data_size(),
+            Part::Raw => stored.raw_size()?,
+        };
+        Ok((stored, size))
+    });
+    let opened = opened.await.unwrap_or_else(|error| Err(std::io::Error::other(error.to_string())));
+    let (stored, size) = opened.map_err(|error| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The image cannot be read: {error}"))
+    })?;
     let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     let span = match asked.map(|text| range(text, size)) {
         None | Some(Asked::Whole) => None,
@@ -206,7 +218,7 @@ async fn image(
         }
     };
     let (start, end) = span.map_or((0, size), |(first, last)| (first, last + 1));
-    let body = Body::from_stream(chunks(Arc::new(stored), kind, start, end));
+    let body = Body::from_stream(chunks(stored, place, kind, start, end));
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::ACCEPT_RANGES, header::HeaderValue::from_static("bytes"));
@@ -221,35 +233,34 @@ async fn image(
     Ok(response)
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Map,
     Data,
     Raw,
 }
 
-/// Reads from `start` to `end`, a chunk at a time, off the async threads.
+/// Reads from `start` to `end`, a chunk at a time, off the async threads; the place is taken until all of it is sent.
 fn chunks(
     stored: Arc<StoredImage>,
+    place: OwnedSemaphorePermit,
     part: Part,
     start: u64,
     end: u64,
 ) -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> {
     futures_util::stream::unfold(start, move |at| {
+        let _held = &place;
         let stored = stored.clone();
         async move {
             if at >= end {
                 return None;
             }
-            let length = (end - at).min(CHUNK);
             let read = tokio::task::spawn_blocking(move || {
-                let mut buffer = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
+                // A block of the raw disk is unpacked as a whole: it is sent as a whole, too.
+                let step = if part == Part::Raw { stored.raw_step(at)? } else { CHUNK };
+                let mut buffer = vec![0; usize::try_from((end - at).min(step)).map_err(std::io::Error::other)?];
                 match part {
-                    Part::Map => {
-                        let from = usize::try_from(at).map_err(std::io::Error::other)?;
-                        let until = from + buffer.len();
-                        buffer.copy_from_slice(&stored.map_bytes()[from..until]);
-                    }
+                    Part::Map => stored.read_map(&mut buffer, at)?,
                     Part::Data => stored.read_data(&mut buffer, at)?,
                     Part::Raw => stored.read_raw(&mut buffer, at)?,
                 }
@@ -257,7 +268,7 @@ fn chunks(
             });
             let read = read.await.unwrap_or_else(|error| Err(std::io::Error::other(error.to_string())));
             // After an error the stream ends: the length promised is not reached, and the agent notices.
-            let next = if read.is_ok() { at + length } else { end };
+            let next = read.as_ref().map_or(end, |bytes: &bytes::Bytes| at + bytes.len() as u64);
             Some((read, next))
         }
     })

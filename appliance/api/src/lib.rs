@@ -10,6 +10,7 @@ pub mod auth;
 mod baremetal;
 mod error;
 mod health;
+mod images;
 pub mod serve;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub fn public(api: Api) -> Router {
     Router::new()
         .merge(baremetal::router(&api))
         .merge(appliance::router(&api))
+        .merge(images::public_router(&api))
         .merge(health::public_router(&api))
         .fallback(error::no_such_path)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -65,6 +67,7 @@ pub fn boot(api: Api) -> Router {
 pub fn local(api: Api) -> Router {
     Router::new()
         .merge(appliance::local_router())
+        .merge(images::local_router())
         .merge(health::local_router())
         .fallback(error::no_such_path)
         .layer(DefaultBodyLimit::max(1 << 20))

@@ -22,6 +22,8 @@ const CONNECTIONS: usize = 4096;
 pub struct Connection {
     /// The other end; `None` on a Unix socket.
     pub peer: Option<IpAddr>,
+    /// The user id at the other end of a Unix socket.
+    pub uid: Option<u32>,
     pub secure: bool,
 }
 
@@ -43,7 +45,7 @@ pub async fn tcp(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, 
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was refused");
         }
-        let connection = Connection { peer: Some(address.ip()), secure: acceptor.is_some() };
+        let connection = Connection { peer: Some(address.ip()), uid: None, secure: acceptor.is_some() };
         let (acceptor, router) = (acceptor.clone(), router.clone());
         tokio::spawn(async move {
             let _place = place;
@@ -71,8 +73,8 @@ pub async fn unix(listener: UnixListener, router: Router, allowed: impl Fn(u32) 
             }
         };
         // A peer that is not allowed is hung up on; its user sees the socket's permissions first.
-        if socket.peer_cred().is_ok_and(|peer| allowed(peer.uid())) {
-            let connection = Connection { peer: None, secure: false };
+        if let Some(uid) = socket.peer_cred().ok().map(|peer| peer.uid()).filter(|uid| allowed(*uid)) {
+            let connection = Connection { peer: None, uid: Some(uid), secure: false };
             tokio::spawn(talk(socket, router.clone(), connection));
         }
     }

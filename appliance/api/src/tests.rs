@@ -16,7 +16,7 @@ use leasehold_domain::identity::User;
 use leasehold_domain::job::{Job, JobInput, StepName};
 use leasehold_domain::provision::Verb;
 use leasehold_engine::bmcs::Bmcs;
-use leasehold_engine::images::{ImageSettings, ImageStore};
+use leasehold_engine::images::{ImageSettings, ImageStore, Patience, never_fetched_from};
 use leasehold_engine::tickets::Tickets;
 use leasehold_engine::{Engine, Settings, Wipe};
 use leasehold_store::{KeySource, Options, Sealer, Store, Trace, TraceOptions};
@@ -43,22 +43,26 @@ impl Rig {
         let state = folder.path();
         let store = Store::open(state, Options::default()).expect("a store");
         let sealer = Arc::new(Sealer::open(&KeySource::File(state.join("key"))).expect("a key"));
-        let images = ImageStore::open(ImageSettings {
+        let images = ImageSettings {
             folder: state.join("images"),
             import_folder: None,
             max_size: 1 << 30,
             reserve: 0,
-        });
+            quota: None,
+            forbidden: never_fetched_from(),
+            patience: Patience::default(),
+        };
+        let images = ImageStore::open(images, &store.view());
         let settings = Settings {
             agent_url: "https://10.0.0.1:8444".into(),
             wipe: Wipe::Full,
             power_sync_every: Duration::from_secs(60),
             soft_off_patience: Duration::from_secs(1),
+            silence_patience: Duration::from_secs(600),
         };
         let engine = Engine {
             trace: Trace::open(state, TraceOptions::default()).expect("a trace"),
             bmcs: Arc::new(Bmcs::new(sealer.clone())),
-            silence_patience: Duration::from_secs(600),
             images: Arc::new(images.expect("a folder of images")),
             tickets: Arc::new(Tickets::new(sealer.clone())),
             sealer,
@@ -159,7 +163,7 @@ impl Rig {
             .method(method)
             .uri(path)
             .header(header::CONTENT_TYPE, "application/json")
-            .extension(Connection { peer, secure: true })
+            .extension(Connection { peer, uid: None, secure: true })
             .body(Body::from(body.to_string()))
             .expect("a request");
         self.send(boot(self.api.clone()), request).await

@@ -65,6 +65,7 @@ pub struct Engine {
 impl Engine {
     /// Starts the supervisor of jobs and the reconcilers; they end when the returned handle is dropped.
     pub fn start(&self) -> Running {
+        self.images.resume(&self.store);
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(supervisor::run(self.clone()));
         tasks.spawn(power_sync::run(self.clone()));

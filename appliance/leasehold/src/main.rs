@@ -5,6 +5,7 @@
 
 mod config;
 mod first_start;
+mod image;
 mod local;
 mod netboot;
 mod privileges;
@@ -34,6 +35,9 @@ enum Command {
     /// Look at nodes, on the box itself.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Look at images, add and delete them, on the box itself.
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Say which version this is.
     Version,
 }
@@ -111,6 +115,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::main(&arguments),
         Command::Config(ConfigCommand::Check { config }) => check_config(&config),
         Command::Node(command) => show::main(&command),
+        Command::Image(command) => image::main(&command),
         Command::Version => show::line(&format!("leasehold {}", env!("CARGO_PKG_VERSION"))),
     };
     match outcome {

@@ -1,14 +1,15 @@
 //! `leasehold serve`: from a configuration to a running appliance, and its orderly end.
 
-use crate::config::{Config, LogFormat, Wipe};
+use crate::config::{Config, LogFormat, Role, Wipe};
 use crate::netboot::{self, BootInterface, Scripts};
 use crate::{ServeArguments, first_start, privileges};
 use anyhow::Context;
+use if_addrs::IfAddr;
 use jiff::Timestamp;
 use leasehold_api::{Api, auth::Passwords, serve as http};
 use leasehold_domain::boot::KernelArgument;
 use leasehold_engine::bmcs::Bmcs;
-use leasehold_engine::images::{ImageSettings, ImageStore};
+use leasehold_engine::images::{ImageSettings, ImageStore, Network, Patience, never_fetched_from};
 use leasehold_engine::tickets::Tickets;
 use leasehold_engine::{Engine, Settings};
 use leasehold_netboot::files::BootFiles;
@@ -149,12 +150,16 @@ fn engine(
     trace: &Trace,
     sealer: Arc<Sealer>,
 ) -> anyhow::Result<Engine> {
-    let images = ImageStore::open(ImageSettings {
+    let images = ImageSettings {
         folder: config.state_folder.join("images"),
         import_folder: config.images.import_folder.clone(),
         max_size: config.images.max_size_gib << 30,
         reserve: config.images.reserve_mib << 20,
-    });
+        quota: config.images.quota_gib.map(|gib| gib << 30),
+        forbidden: no_images_from(config)?,
+        patience: Patience::default(),
+    };
+    let images = ImageStore::open(images, &store.view());
     let settings = Settings {
         agent_url: interfaces.first().map(BootInterface::agent_url).unwrap_or_default(),
         wipe: match config.cleaning.wipe {
@@ -174,6 +179,20 @@ fn engine(
         sealer,
         settings: Arc::new(settings),
     })
+}
+
+/// Where no user may have the appliance fetch images from: its own inner addresses and the networks of the BMCs, which
+/// trust whoever is on them.
+fn no_images_from(config: &Config) -> anyhow::Result<Vec<Network>> {
+    let addresses = if_addrs::get_if_addrs().context("interfaces cannot be listed")?;
+    let is_bmc = |name: &str| {
+        config.interfaces.iter().any(|interface| interface.name == name && interface.roles.contains(&Role::Bmc))
+    };
+    let of_bmcs = addresses.iter().filter(|entry| is_bmc(&entry.name)).map(|entry| match &entry.addr {
+        IfAddr::V4(address) => Network::around(address.ip.into(), address.prefixlen),
+        IfAddr::V6(address) => Network::around(address.ip.into(), address.prefixlen),
+    });
+    Ok(never_fetched_from().into_iter().chain(of_bmcs).collect())
 }
 
 /// The boot files; without a boot interface nobody needs them.

@@ -22,7 +22,8 @@ pub(crate) fn main(command: &NodeCommand) -> anyhow::Result<()> {
     })
 }
 
-fn text<'a>(row: &'a Value, key: &str) -> &'a str {
+/// A field of a document as text; a dash when it has none.
+pub(crate) fn text<'a>(row: &'a Value, key: &str) -> &'a str {
     row.get(key).and_then(Value::as_str).unwrap_or("-")
 }
 
@@ -129,7 +130,7 @@ async fn trace(node: &str, socket: &Path, json: bool, follow: bool) -> anyhow::R
 }
 
 /// Percent-encoding for a path or query.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -1,51 +1,51 @@
-//! Images in the data folder: fetched, verified, unpacked and packed for the agents.
+//! Images in the data folder: fetched or uploaded, verified, unpacked and packed for the agents.
 //!
-//! In: a URL and the digest that its user knows, or an upload. Out: `images/<id>/map.json` and `images/<id>/data`
+//! In: a URL or an upload, and the digest that its user knows. Out: `images/<id>/map.json` and `images/<id>/data`
 //! (`leasehold_wire::image_map`), and an `Image` row. What a file is, its content decides, never its name. Nothing is
-//! visible before all of it was verified; a crash half-way leaves only a folder under `incoming` that the next start
-//! removes.
+//! visible before all of it was verified. The files come before the row and go after it: a crash leaves a folder
+//! without a row at worst, which the next start removes.
 
+mod error;
 mod fetch;
 mod format;
+mod guard;
+mod import;
 mod pack;
+mod qcow2;
 mod read;
+mod shelf;
+mod sink;
+mod space;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod url;
 
+pub use error::ImageError;
+pub use fetch::Patience;
+pub use guard::{Network, never_fetched_from};
 pub use read::StoredImage;
+pub use space::Usage;
+pub use upload::Upload;
 
 use fetch::Fetcher;
-use jiff::Timestamp;
+use guard::Guard;
 use leasehold_domain::View;
 use leasehold_domain::command::{Actor, Command};
-use leasehold_domain::id::ImageId;
-use leasehold_domain::image::{Checksum, Image, ImageContent, ImageStatus, WantedImage};
+use leasehold_domain::id::{ImageId, JobId};
+use leasehold_domain::image::{Checksum, Image, ImageStatus, WantedImage};
+use leasehold_domain::refusal::Refusal;
 use leasehold_store::{Store, SubmitError};
+use shelf::{Shelf, Streams};
+use space::Space;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-/// Why an image cannot be used. In the words of whoever asked for it.
-#[derive(Debug, thiserror::Error)]
-pub enum ImageError {
-    #[error("there is no image '{0}' in the data folder: give a URL with a checksum, or upload it first")]
-    Unknown(String),
-    #[error("the image {0} is not ready: {1}")]
-    NotReady(String, String),
-    #[error("the image could not be fetched from {url}: {why}")]
-    Fetch { url: String, why: String },
-    #[error("the image from {url} does not match its checksum: expected {expected}, got {got}; nothing was written")]
-    Checksum { url: String, expected: String, got: String },
-    #[error("the image cannot be deployed: {0}")]
-    Format(String),
-    #[error(
-        "the data folder has no room: the image needs {needed} MiB, {free} MiB are free; delete images that are not used"
-    )]
-    NoSpace { needed: u64, free: u64 },
-    #[error("the image could not be stored: {0}")]
-    Io(#[from] std::io::Error),
-    #[error("{0}")]
-    Store(#[from] SubmitError),
-}
+/// Uploads at a time.
+const UPLOADS: usize = 4;
 
 /// Limits and places.
 #[derive(Clone, Debug)]
@@ -54,128 +54,174 @@ pub struct ImageSettings {
     pub folder: PathBuf,
     /// `file://` URLs may name files below this folder only; `None`: no file may be imported.
     pub import_folder: Option<PathBuf>,
-    /// Larger images (unpacked) are refused, in bytes.
+    /// Larger images, as given and unpacked, are refused, in bytes.
     pub max_size: u64,
     /// Bytes that must stay free in the data folder.
     pub reserve: u64,
+    /// The most that images may take, imports in progress included, in bytes; `None`: all but the reserve.
+    pub quota: Option<u64>,
+    /// Addresses that nobody may have images fetched from: [`never_fetched_from`], and the networks of the BMCs.
+    pub forbidden: Vec<Network>,
+    /// With servers of images.
+    pub patience: Patience,
 }
 
 /// The images.
 pub struct ImageStore {
     settings: ImageSettings,
     fetcher: Fetcher,
+    space: Space,
     /// One import of a file at a time: two deployments of the same image share the first one's work.
-    importing: Mutex<HashMap<Checksum, Arc<tokio::sync::Mutex<()>>>>,
-    /// Unpacking and packing are heavy: one at a time.
-    worker: tokio::sync::Semaphore,
+    turns: Mutex<HashMap<Checksum, Arc<tokio::sync::Mutex<()>>>>,
+    /// Unpacking and packing use all cores: one image at a time.
+    worker: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    /// Imports that users asked for and that nobody else waits for.
+    tasks: Mutex<HashMap<ImageId, tokio::task::AbortHandle>>,
+    shelf: Shelf,
+    streams: Streams,
 }
 
 impl ImageStore {
-    /// Opens the folder; leftovers of imports that were cut off are removed.
-    pub fn open(settings: ImageSettings) -> Result<ImageStore, std::io::Error> {
+    /// Opens the folder. What imports left that were cut off, and folders of images that `view` does not know, are
+    /// removed.
+    pub fn open(settings: ImageSettings, view: &View) -> Result<ImageStore, std::io::Error> {
         let incoming = settings.folder.join("incoming");
-        match std::fs::remove_dir_all(&incoming) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_folder(&incoming)?;
         std::fs::create_dir_all(&incoming)?;
-        let fetcher = Fetcher::new(settings.import_folder.clone());
-        let worker = tokio::sync::Semaphore::new(1);
-        Ok(ImageStore { settings, fetcher, importing: Mutex::default(), worker })
+        for entry in std::fs::read_dir(&settings.folder)? {
+            let entry = entry?;
+            let id = entry.file_name().to_str().and_then(|name| Uuid::parse_str(name).ok()).map(ImageId);
+            // Other names are not ours: they stay.
+            if let Some(id) = id.filter(|id| view.image(*id).is_none_or(|image| image.status != ImageStatus::Active)) {
+                tracing::info!(image = %id, "a folder that belongs to no image is removed");
+                remove_folder(&entry.path())?;
+            }
+        }
+        let guard = Guard::new(&settings.forbidden);
+        Ok(ImageStore {
+            fetcher: Fetcher::new(settings.import_folder.clone(), guard, settings.patience),
+            space: Space::new(settings.folder.clone(), settings.reserve, settings.quota),
+            turns: Mutex::default(),
+            worker: Arc::new(Semaphore::new(1)),
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
+            tasks: Mutex::default(),
+            shelf: Shelf::default(),
+            streams: Streams::default(),
+            settings,
+        })
     }
 
-    /// The image that `instance_info` names, brought into the data folder if it is not there yet.
-    pub async fn ensure(&self, store: &Store, wanted: &WantedImage) -> Result<Arc<Image>, ImageError> {
+    /// The image that `wanted` names, for this job: brought into the data folder if it is not there yet, and noted as
+    /// the job's, which keeps it there.
+    pub async fn provide(
+        self: &Arc<Self>,
+        store: &Store,
+        wanted: &WantedImage,
+        job: JobId,
+    ) -> Result<Arc<Image>, ImageError> {
+        loop {
+            let image = self.ensure(store, wanted).await?;
+            let told = store.submit(Command::UseImage { job, image: image.id }, Actor::System("engine")).await;
+            match told {
+                // It was evicted or deleted this moment: once more.
+                Err(SubmitError::Refused(Refusal::NotFound { .. })) => {}
+                // The job is over; its runner finds that out for itself.
+                Ok(_) | Err(SubmitError::Refused(_)) => return Ok(image),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn ensure(self: &Arc<Self>, store: &Store, wanted: &WantedImage) -> Result<Arc<Image>, ImageError> {
         if !wanted.source.contains("://") {
-            return known(&store.view(), wanted);
+            let image = known(&store.view(), wanted)?;
+            if self.has_files(store, &image).await? {
+                return Ok(image);
+            }
+            return Err(ImageError::NotReady(wanted.source.clone(), FILES_GONE.into()));
         }
         let checksum = wanted.checksum.clone().ok_or_else(|| ImageError::Unknown(wanted.source.clone()))?;
-        let turn = {
-            let mut importing = self.importing.lock().unwrap_or_else(PoisonError::into_inner);
-            importing.retain(|_, turn| Arc::strong_count(turn) > 1);
-            importing.entry(checksum.clone()).or_default().clone()
-        };
-        let _turn = turn.lock().await;
-        if let Some(image) = store.view().image_by_checksum(&checksum)
-            && self.folder_of(image.id).join("map.json").exists()
-        {
-            return Ok(image.clone());
+        let _turn = self.turn(&checksum).await;
+        if let Some(image) = self.usable(store, &checksum).await? {
+            return Ok(image);
         }
-        self.import(store, &wanted.source, checksum).await
+        self.import_for_deployment(store, &wanted.source, checksum).await
     }
 
-    async fn import(&self, store: &Store, url: &str, checksum: Checksum) -> Result<Arc<Image>, ImageError> {
-        let id = ImageId(Uuid::new_v4());
-        let workplace = self.settings.folder.join("incoming").join(id.to_string());
-        tokio::fs::create_dir_all(&workplace).await?;
-        let done = self.import_in(&workplace, url, &checksum).await;
-        let content = match done {
-            Ok(content) => content,
-            Err(error) => {
-                tokio::fs::remove_dir_all(&workplace).await.ok();
-                return Err(error);
+    /// The image of this file, if it is here.
+    async fn usable(&self, store: &Store, checksum: &Checksum) -> Result<Option<Arc<Image>>, ImageError> {
+        while let Some(image) = store.view().image_by_checksum(checksum).cloned() {
+            if self.has_files(store, &image).await? {
+                return Ok(Some(image));
             }
-        };
-        let now = Timestamp::now();
-        let image = Image {
-            id,
-            name: None,
-            source_url: Some(url.to_owned()),
-            checksum,
-            status: ImageStatus::Active,
-            content: Some(content),
-            created_at: now,
-            used_at: now,
-        };
-        tokio::fs::rename(&workplace, self.folder_of(id)).await?;
-        sync_folder(&self.settings.folder).await?;
-        store.submit(Command::AddImage(Box::new(image.clone())), Actor::System("engine")).await?;
-        Ok(Arc::new(image))
+        }
+        Ok(None)
     }
 
-    async fn import_in(&self, workplace: &Path, url: &str, checksum: &Checksum) -> Result<ImageContent, ImageError> {
-        let given = workplace.join("given");
-        let room = self.room()?;
-        let got = self.fetcher.fetch(url, &given, checksum.algorithm, room.min(self.settings.max_size)).await?;
-        if got != checksum.hex {
-            return Err(ImageError::Checksum { url: url.to_owned(), expected: checksum.hex.clone(), got });
+    /// Whether the image's files are there; if somebody took them away, its row says so from now on.
+    async fn has_files(&self, store: &Store, image: &Image) -> Result<bool, ImageError> {
+        if tokio::fs::try_exists(self.folder_of(image.id).join("map.json")).await? {
+            return Ok(true);
         }
-        let _permit = self.worker.acquire().await;
-        let (folder, max_size) = (workplace.to_owned(), self.settings.max_size);
-        let packed = tokio::task::spawn_blocking(move || {
-            let source = format::open(&given, max_size)?;
-            let content = pack::pack(source, &folder, room)?;
-            std::fs::remove_file(&given)?;
-            Ok::<_, ImageError>(content)
-        });
-        packed.await.map_err(|error| std::io::Error::other(error.to_string()))?
+        tracing::warn!(image = %image.id, "its files are gone from the data folder");
+        let failed = Command::ImageFailed { id: image.id, reason: FILES_GONE.into() };
+        match store.submit(failed, Actor::System("engine")).await {
+            Ok(_) | Err(SubmitError::Refused(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Bytes that an import may use.
-    fn room(&self) -> Result<u64, ImageError> {
-        let stat = rustix::fs::statvfs(&self.settings.folder).map_err(std::io::Error::from)?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let room = free.saturating_sub(self.settings.reserve);
-        if room == 0 {
-            return Err(ImageError::NoSpace { needed: self.settings.reserve >> 20, free: free >> 20 });
+    /// Waits for its turn to work on a file.
+    async fn turn(&self, checksum: &Checksum) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            turns.entry(checksum.clone()).or_default().clone()
+        };
+        turn.lock_owned().await
+    }
+
+    /// Removes an image, its row first. Refused while a job uses it.
+    pub async fn delete(&self, store: &Store, id: ImageId, actor: Actor) -> Result<(), ImageError> {
+        store.submit(Command::DeleteImage { id }, actor).await?;
+        let task = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(task) = task {
+            task.abort();
         }
-        Ok(room)
+        self.remove_files(id).await;
+        Ok(())
+    }
+
+    /// Removes the files of an image that has no row any more. What cannot be removed now goes at the next start.
+    async fn remove_files(&self, id: ImageId) {
+        self.shelf.forget(id);
+        let folder = self.folder_of(id);
+        let removed = tokio::task::spawn_blocking(move || remove_folder(&folder)).await;
+        if let Err(error) = removed.unwrap_or_else(|error| Err(std::io::Error::other(error.to_string()))) {
+            tracing::warn!(image = %id, %error, "the files of an image could not be removed");
+        }
     }
 
     fn folder_of(&self, id: ImageId) -> PathBuf {
         self.settings.folder.join(id.to_string())
     }
 
-    /// The stored bytes of an image.
-    pub fn stored(&self, id: ImageId) -> std::io::Result<StoredImage> {
-        StoredImage::open(&self.folder_of(id))
+    /// The stored bytes of an image. Blocks while files are opened, for an image that was not read lately.
+    pub fn stored(&self, id: ImageId) -> std::io::Result<Arc<StoredImage>> {
+        self.shelf.take(id, || StoredImage::open(&self.folder_of(id)))
+    }
+
+    /// A place for one more answer with an image's bytes to this job's agent; `None`: it has enough of them.
+    pub fn stream(&self, job: JobId) -> Option<OwnedSemaphorePermit> {
+        self.streams.enter(job)
     }
 }
 
+const FILES_GONE: &str = "its files are gone from the data folder: delete it and add it again";
+
 fn known(view: &View, wanted: &WantedImage) -> Result<Arc<Image>, ImageError> {
-    let by_id = Uuid::parse_str(&wanted.source).ok().and_then(|id| view.image(ImageId(id)));
-    let image = by_id.or_else(|| view.images().find(|image| image.name.as_deref() == Some(&wanted.source)));
-    let image = image.ok_or_else(|| ImageError::Unknown(wanted.source.clone()))?;
+    let image = find(view, &wanted.source).ok_or_else(|| ImageError::Unknown(wanted.source.clone()))?;
     match &image.status {
         ImageStatus::Active => {}
         ImageStatus::Queued => {
@@ -184,13 +230,23 @@ fn known(view: &View, wanted: &WantedImage) -> Result<Arc<Image>, ImageError> {
         ImageStatus::Failed(why) => return Err(ImageError::NotReady(wanted.source.clone(), why.clone())),
     }
     if let Some(expected) = wanted.checksum.as_ref().filter(|expected| **expected != image.checksum) {
-        let (expected, got) = (expected.hex.clone(), image.checksum.hex.clone());
-        return Err(ImageError::Checksum { url: wanted.source.clone(), expected, got });
+        return Err(ImageError::checksum(&wanted.source, expected, image.checksum.hex.clone()));
     }
     Ok(image.clone())
 }
 
-/// Makes a rename durable.
-async fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    tokio::fs::File::open(folder).await?.sync_all().await
+/// The image with this id or name.
+pub fn find<'a>(view: &'a View, ident: &str) -> Option<&'a Arc<Image>> {
+    match Uuid::parse_str(ident) {
+        Ok(id) => view.image(ImageId(id)),
+        Err(_) => view.image_by_name(ident),
+    }
+}
+
+/// Removes a folder with all that is in it; none is fine too.
+fn remove_folder(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

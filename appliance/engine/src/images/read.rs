@@ -5,35 +5,60 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
-/// An image in the data folder, open for reading.
+/// An image in the data folder, open for reading. It stays readable when the image is deleted meanwhile.
 pub struct StoredImage {
-    map: ImageMap,
-    map_bytes: Vec<u8>,
+    map: File,
+    map_size: u64,
     data: File,
+    data_size: u64,
+    /// Only who reads the raw disk needs the map itself.
+    parsed: OnceLock<ImageMap>,
 }
 
 impl StoredImage {
     pub(super) fn open(folder: &Path) -> io::Result<StoredImage> {
-        let map_bytes = std::fs::read(folder.join("map.json"))?;
-        let map: ImageMap = serde_json::from_slice(&map_bytes).map_err(io::Error::other)?;
-        map.validate().map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(StoredImage { map, map_bytes, data: File::open(folder.join("data"))? })
+        let (map, data) = (File::open(folder.join("map.json"))?, File::open(folder.join("data"))?);
+        let (map_size, data_size) = (map.metadata()?.len(), data.metadata()?.len());
+        Ok(StoredImage { map, map_size, data, data_size, parsed: OnceLock::new() })
     }
 
-    /// The map as agents get it.
-    pub fn map_bytes(&self) -> &[u8] {
-        &self.map_bytes
-    }
-
-    /// Bytes of the raw disk.
-    pub fn raw_size(&self) -> u64 {
-        self.map.size
+    /// Bytes of the map.
+    pub fn map_size(&self) -> u64 {
+        self.map_size
     }
 
     /// Bytes of the frames.
     pub fn data_size(&self) -> u64 {
-        self.map.stored_size
+        self.data_size
+    }
+
+    /// Bytes of the raw disk. Blocks for as long as it takes to read the map, once.
+    pub fn raw_size(&self) -> io::Result<u64> {
+        Ok(self.parsed()?.size)
+    }
+
+    /// From `offset` to the end of the block there: what is best read at once.
+    pub fn raw_step(&self, offset: u64) -> io::Result<u64> {
+        let block = u64::from(self.parsed()?.block_size).max(1);
+        Ok(block - offset % block)
+    }
+
+    fn parsed(&self) -> io::Result<&ImageMap> {
+        if let Some(map) = self.parsed.get() {
+            return Ok(map);
+        }
+        let mut bytes = vec![0; usize::try_from(self.map_size).map_err(io::Error::other)?];
+        self.map.read_exact_at(&mut bytes, 0)?;
+        let map: ImageMap = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+        map.validate().map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(self.parsed.get_or_init(|| map))
+    }
+
+    /// Fills `buffer` with the map as agents get it, from `offset` on.
+    pub fn read_map(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.map.read_exact_at(buffer, offset)
     }
 
     /// Fills `buffer` with frames from `offset` on.
@@ -43,10 +68,11 @@ impl StoredImage {
 
     /// Fills `buffer` with the raw disk from `offset` on.
     pub fn read_raw(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let map = self.parsed()?;
         buffer.fill(0);
         let end = offset.saturating_add(buffer.len() as u64);
-        let first = self.map.blocks.partition_point(|block| block.offset + u64::from(block.length) <= offset);
-        for block in self.map.blocks[first..].iter().take_while(|block| block.offset < end) {
+        let first = map.blocks.partition_point(|block| block.offset + u64::from(block.length) <= offset);
+        for block in map.blocks[first..].iter().take_while(|block| block.offset < end) {
             let mut frame = vec![0; block.stored_length as usize];
             self.data.read_exact_at(&mut frame, block.stored_offset)?;
             let raw = zstd::bulk::decompress(&frame, block.length as usize)?;
@@ -78,7 +104,7 @@ mod tests {
             start in 0_u64..11_000_000,
             length in 1_usize..5_000_000,
         ) {
-            let mut disk = vec![0_u8; 12_100_000];
+            let mut disk = vec![0_u8; 12_100_096];
             disk[510..512].copy_from_slice(&[0x55, 0xaa]);
             for (at, byte, count) in patches {
                 let until = (at + count).min(disk.len());
@@ -88,7 +114,7 @@ mod tests {
             let given = folder.path().join("given");
             std::fs::write(&given, &disk).expect("written");
             let source = format::open(&given, 1 << 30).expect("a disk");
-            let content = pack::pack(source, folder.path(), u64::MAX).expect("packed");
+            let content = pack::pack(&source, folder.path(), 2, |_| Ok(())).expect("packed");
             prop_assert_eq!(content.raw_size, disk.len() as u64);
             let stored = StoredImage::open(folder.path()).expect("opened");
             let until = (start as usize + length).min(disk.len());

@@ -8,7 +8,6 @@ mod bmc;
 mod wait;
 
 use crate::{Engine, diagnosis};
-use leasehold_domain::command::Command;
 use leasehold_domain::image::wanted_image;
 use leasehold_domain::job::{Job, StepName};
 use leasehold_domain::node::Node;
@@ -85,9 +84,8 @@ pub(crate) async fn stop_machine(engine: &Engine, job: &Job) {
 
 async fn prepare_image(engine: &Engine, job: &Job, node: &Node) -> Outcome {
     let wanted = wanted_image(node)?;
-    let image = engine.images.ensure(&engine.store, &wanted).await.map_err(|error| error.to_string())?;
+    let provided = engine.images.provide(&engine.store, &wanted, job.id).await;
+    let image = provided.map_err(|error| error.to_string())?;
     let size = image.content.as_ref().map_or(0, |content| content.raw_size);
-    let told = engine.tell(Command::UseImage { job: job.id, image: image.id }).await;
-    told.map_err(|error| error.to_string())?;
     Ok(Some(format!("image {} is verified and ready ({} MiB)", image.id, size >> 20)))
 }

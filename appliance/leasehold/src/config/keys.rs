@@ -12,7 +12,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("public", &["listen", "names", "certificate", "key", "plain_http"]),
     ("local", &["socket"]),
     ("interface", &["name", "roles", "range", "router", "dns", "lease_seconds", "unknown_machines"]),
-    ("images", &["import_folder", "max_size_gib", "reserve_mib"]),
+    ("images", &["import_folder", "max_size_gib", "reserve_mib", "quota_gib"]),
     ("cleaning", &["wipe"]),
     ("power", &["sync_seconds", "soft_off_seconds"]),
     ("agent", &["kernel_parameters", "silence_seconds"]),

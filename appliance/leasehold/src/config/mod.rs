@@ -104,6 +104,8 @@ pub(crate) struct Images {
     pub(crate) max_size_gib: u64,
     /// Space that images leave free, in MiB.
     pub(crate) reserve_mib: u64,
+    /// The most that images may take, in GiB; `None`: all but the reserve.
+    pub(crate) quota_gib: Option<u64>,
 }
 
 /// What happens between two uses of a node.
@@ -185,7 +187,7 @@ impl Default for Public {
 
 impl Default for Images {
     fn default() -> Images {
-        Images { import_folder: None, max_size_gib: 512, reserve_mib: 1024 }
+        Images { import_folder: None, max_size_gib: 512, reserve_mib: 1024, quota_gib: None }
     }
 }
 
@@ -212,6 +214,9 @@ impl Default for Log {
         Log { format: LogFormat::Text, filter: "info".into() }
     }
 }
+
+/// Larger sizes are slips of the pen; in bytes they are still far from any overflow.
+const MOST_GIB: u64 = 1 << 20;
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -256,6 +261,16 @@ impl Config {
         }
         if self.power.sync_seconds == 0 {
             return wrong("power.sync_seconds", "must be at least 1");
+        }
+        for (key, gib) in
+            [("images.max_size_gib", Some(self.images.max_size_gib)), ("images.quota_gib", self.images.quota_gib)]
+        {
+            if gib.is_some_and(|gib| gib == 0 || gib > MOST_GIB) {
+                return wrong(key, &format!("must be 1 to {MOST_GIB}"));
+            }
+        }
+        if self.images.reserve_mib > MOST_GIB << 10 {
+            return wrong("images.reserve_mib", &format!("must be at most {}", MOST_GIB << 10));
         }
         for (at, interface) in self.interfaces.iter().enumerate() {
             if interface.name.is_empty() || interface.name.len() > 15 {
