@@ -238,7 +238,8 @@ fn next(from: Standing, event: Event) -> Option<Standing> {
         (Cleaning | CleanWait, Event::Failed) => to(CleanFailed, from.target),
         (CleanWait, Event::Asked(Verb::Abort)) => to(CleanFailed, from.target),
 
-        (Available | DeployFailed | Error, Event::Asked(Verb::Deploy)) => to(Deploying, Some(Active)),
+        // Not from `error`: there a former user's machine could not be stopped; it must be undeployed, and wiped, first.
+        (Available | DeployFailed, Event::Asked(Verb::Deploy)) => to(Deploying, Some(Active)),
         (Active | DeployFailed | Error, Event::Asked(Verb::Rebuild)) => to(Deploying, Some(Active)),
         (Deploying, Event::Waiting) => to(DeployWait, from.target),
         (DeployWait, Event::Resumed) => to(Deploying, from.target),
@@ -299,6 +300,11 @@ mod tests {
             refused,
             Err(NotAllowed { state: ProvisionState::Available, allowed: vec![Verb::Manage, Verb::Deploy] })
         );
+    }
+
+    #[test]
+    fn a_machine_whose_former_user_could_not_be_put_out_is_not_given_to_another() {
+        assert_eq!(allowed(ProvisionState::Error), [Verb::Rebuild, Verb::Undeploy]);
     }
 
     #[test]

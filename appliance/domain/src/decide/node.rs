@@ -160,8 +160,11 @@ impl Room<'_> {
                     changed.fault = None;
                 }
             }
-            // A node that nobody works with yet, or that its keeper already set aside, stays as it is.
-            None if node.provision_state == ProvisionState::Enroll || node.maintenance => return Ok(Answer::Done),
+            // A node that nobody works with yet, or that its keeper already set aside, stays as it is; and one that a job
+            // has taken since it was asked, whose steps tell by themselves when its BMC is silent.
+            None if node.provision_state == ProvisionState::Enroll || node.maintenance || node.job.is_some() => {
+                return Ok(Answer::Done);
+            }
             None => {
                 changed.power_state = None;
                 changed.maintenance = true;

@@ -107,6 +107,8 @@ impl Room<'_> {
         let mut ended = running.clone();
         ended.state = JobState::Superseded(format!("{} asked for \"{}\"", self.context.actor, verb.name()));
         ended.ended_at = Some(self.context.now);
+        // The record stays; what a user put on his machine does not.
+        ended.input.config_drive = None;
         self.changes.push(Change::PutJob(Arc::new(ended)));
     }
 

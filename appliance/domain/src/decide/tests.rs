@@ -316,6 +316,35 @@ fn a_lost_bmc_sets_the_node_aside_until_it_answers() {
     assert!(world.node().maintenance);
 }
 
+#[test]
+fn a_bmc_that_falls_silent_while_a_job_works_is_the_jobs_to_tell() {
+    let mut world = World::at(&[Verb::Manage, Verb::Provide]);
+    world.verb(Verb::Deploy).expect("legal");
+    world.must(Command::ObservePower { node: NODE, power: None, error: Some("timeout".into()) });
+    assert!(!world.node().maintenance && world.node().fault.is_none());
+}
+
+#[test]
+fn a_superseded_deployment_keeps_no_config_drive() {
+    let mut world = World::at(&[Verb::Manage, Verb::Provide]);
+    let job = JobId(Uuid::from_u128(999));
+    let input = Box::new(JobInput { config_drive: Some("a user's keys".into()), ..JobInput::default() });
+    world.must(Command::Provision { node: NODE, verb: Verb::Deploy, job, input });
+    while world.job().and_then(|job| job.current().map(|step| step.name)) != Some(StepName::AwaitAgent) {
+        world.work(|_| StepEnd::Done(None));
+    }
+    world.must(Command::StartStep { job, step: StepName::AwaitAgent });
+    let input = Box::new(JobInput::default());
+    let abort = Command::Provision { node: NODE, verb: Verb::Abort, job: JobId(Uuid::from_u128(998)), input };
+    let context = Context { actor: Actor::System("test"), now: world.now };
+    let decision = decide(&world.view, &abort, &context).expect("legal");
+    let ended = decision.changes.iter().find_map(|change| match change {
+        Change::PutJob(ended) if ended.id == job => Some(ended),
+        _ => None,
+    });
+    assert_eq!(ended.expect("closed with the abort").input.config_drive, None);
+}
+
 /// What may happen to a node, in any order.
 #[derive(Clone, Copy, Debug)]
 enum Happening {
