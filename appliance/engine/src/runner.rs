@@ -27,11 +27,16 @@ pub(crate) async fn run(engine: &Engine, id: JobId) {
             None => continue,
             Some(Ok(detail)) => StepEnd::Done(detail),
             Some(Err(reason)) => {
-                steps::stop_machine(engine, &job).await;
-                StepEnd::Failed(reason)
+                // Whoever takes over meanwhile starts the machine: then it is not ours to stop.
+                tokio::select! {
+                    () = steps::stop_machine(engine, &job) => StepEnd::Failed(reason),
+                    () = superseded(engine, id, step) => continue,
+                }
             }
         };
-        if report(engine, Command::EndStep { job: id, step, end }).await.is_none() {
+        // A heartbeat may have ended the step in the same moment. Refused for any other reason, it is for the supervisor.
+        let refused = report(engine, Command::EndStep { job: id, step, end }).await.is_none();
+        if refused && next_step(engine, id) == Some(step) {
             return;
         }
     }
