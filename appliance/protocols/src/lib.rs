@@ -4,8 +4,8 @@
 //! Nothing in here opens a socket, reads a clock or knows a node: `netboot` and `drivers` do the I/O, `domain` decides.
 //! Every parser takes arbitrary bytes without panicking; each has a property test that says so.
 
-pub mod tftp;
-pub mod redfish;
-pub mod ipmi;
 pub mod dhcp;
+pub mod ipmi;
 pub mod ipxe;
+pub mod redfish;
+pub mod tftp;

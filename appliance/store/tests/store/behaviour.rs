@@ -265,15 +265,15 @@ async fn a_config_drive_is_there_while_its_job_runs_and_not_in_history() {
 }
 
 #[tokio::test]
-async fn the_binding_that_was_written_last_is_a_clients_also_after_a_restart() {
+async fn the_newest_binding_is_a_clients_also_after_a_restart() {
     use leasehold_domain::address::{Binding, ClientKey, Hold};
     use leasehold_domain::mac::Mac;
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
     let mac = Mac([2, 0, 0, 0, 0, 1]);
     let client = ClientKey::Mac(mac);
-    let time = jiff::Timestamp::UNIX_EPOCH;
-    for last in [5, 3, 4] {
+    for (second, last) in [(1, 5), (2, 3), (3, 4)] {
+        let time = jiff::Timestamp::from_second(second).expect("a time");
         let hold = Hold::Bound { client: client.clone(), mac };
         let address = std::net::Ipv4Addr::new(10, 0, 0, last);
         let binding = Binding { address, hold, since: time, expires: time };
