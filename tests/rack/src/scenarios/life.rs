@@ -165,9 +165,9 @@ pub(super) fn small_commands(scene: &mut Scene) -> Result<()> {
         let rows = answer.as_array().into_iter().flatten();
         rows.filter_map(|row| row[field].as_str().map(str::to_owned)).collect()
     };
-    let nodes = names(&cli.json(&["node", "list"])?, "Name");
+    let nodes = names(&cli.json(&["node", "list"])?, "name");
     ensure!(nodes.len() == scene.rack.nodes().len(), "node list shows {nodes:?}");
-    let ports = names(&cli.json(&["port", "list"])?, "Address");
+    let ports = names(&cli.json(&["port", "list"])?, "address");
     ensure!(scene.rack.nodes().iter().all(|node| ports.contains(&node.plan.mac.to_owned())), "port list: {ports:?}");
     let drivers = cli.run(&["driver", "list"])?;
     ensure!(drivers.contains("ipmi") && drivers.contains("redfish"), "driver list: {drivers}");
