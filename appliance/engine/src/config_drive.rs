@@ -10,14 +10,15 @@ use std::io::{Cursor, Read, Write};
 
 /// A config drive is at most this large, unpacked; Ironic's limit.
 pub const MAX_SIZE: usize = 64 << 20;
-/// Packed and in base64 it is part of its job's record, which each step writes anew.
+/// Packed and in base64. It is held in memory while its job runs.
 pub const MAX_PACKED: usize = 4 << 20;
 
 /// The config drive that was given cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigDriveError {
     #[error(
-        "the config drive is neither base64 of a gzipped image, nor a URL, nor an object with meta_data, user_data and network_data"
+        "the config drive is neither base64 of a gzipped image nor an object of meta_data, user_data, network_data and \
+         vendor_data (it is not fetched from a URL)"
     )]
     Form,
     #[error("the config drive is larger than {} MiB, or {} MiB packed", MAX_SIZE >> 20, MAX_PACKED >> 20)]

@@ -41,7 +41,8 @@ pub(crate) async fn run(engine: Engine) {
             let Ok((id, Some(error))) = result else { continue };
             let rounds = silent.get(&id).copied().unwrap_or(0) + 1;
             heard.insert(id, rounds);
-            if rounds == ROUNDS {
+            // Told again each round, which changes nothing more: the first time the disk may have been full.
+            if rounds >= ROUNDS {
                 let lost = Command::ObservePower { node: id, power: None, error: Some(error) };
                 if let Err(error) = engine.tell(lost).await {
                     tracing::warn!(%error, "could not record a lost BMC");
