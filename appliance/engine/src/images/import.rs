@@ -65,9 +65,10 @@ pub(super) struct Complete {
 }
 
 impl ImageStore {
-    pub(super) async fn begin(&self, id: ImageId) -> Result<Import, ImageError> {
+    pub(super) fn begin(&self, id: ImageId) -> Result<Import, ImageError> {
         let folder = self.settings.folder.join("incoming").join(Uuid::new_v4().to_string());
-        tokio::fs::create_dir_all(&folder).await?;
+        // Not off this thread: who stops waiting for it would leave a folder that nobody removes.
+        std::fs::create_dir(&folder)?;
         Ok(Import { id, place: Arc::new(Workplace { folder, stopped: AtomicBool::new(false) }) })
     }
 
@@ -120,7 +121,7 @@ impl ImageStore {
         url: &str,
         checksum: &Checksum,
     ) -> Result<Complete, ImageError> {
-        let import = self.begin(id).await?;
+        let import = self.begin(id)?;
         let mut sink = self.sink(store, &import, checksum)?;
         let max_size = self.settings.max_size;
         let expect = |length| match length > max_size {
@@ -133,8 +134,21 @@ impl ImageStore {
         self.complete(store, import, claim).await
     }
 
-    /// Puts the files in their place, then gives the command that makes them known.
+    /// Puts the files in their place, then gives the command that makes them known. Once begun it is carried through,
+    /// whether or not somebody still waits for it: between the two steps nothing may be dropped.
     pub(super) async fn keep(
+        self: &Arc<Self>,
+        store: &Store,
+        complete: Complete,
+        command: Command,
+        actor: Actor,
+    ) -> Result<Arc<Image>, ImageError> {
+        let (images, store) = (self.clone(), store.clone());
+        let kept = tokio::spawn(async move { images.carry_through(&store, complete, command, actor).await });
+        kept.await.unwrap_or_else(|error| Err(std::io::Error::other(error.to_string()).into()))
+    }
+
+    async fn carry_through(
         &self,
         store: &Store,
         complete: Complete,

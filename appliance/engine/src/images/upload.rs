@@ -52,7 +52,7 @@ impl ImageStore {
             }
             self.expect_room(&view, length)?;
         }
-        let import = self.begin(id).await?;
+        let import = self.begin(id)?;
         let sink = self.sink(store, &import, &checksum)?;
         let (images, store, name) = (self.clone(), store.clone(), name.to_owned());
         Ok(Upload { images, store, actor, name, checksum, import, sink, _place: place })
