@@ -15,6 +15,9 @@ pub const MARKERS: &str = "/run/leasehold-rack";
 /// The environment variable by which every process of a run, and its descendants, is known.
 pub const RUN_VARIABLE: &str = "LEASEHOLD_RACK_RUN";
 
+/// A Unix socket's path has 107 bytes at most; the longest below a run's folder takes 27 of them.
+const LONGEST_PATH: usize = 80;
+
 /// What a marker file says about a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {
@@ -56,8 +59,8 @@ impl RunFolder {
             // Not TMPDIR: the paths of sockets have 108 bytes at most, and /tmp may be memory.
             None => PathBuf::from(format!("/var/tmp/leasehold-rack-{run}")),
         };
-        if folder.as_os_str().len() > 60 {
-            bail!("{} is too long a path: sockets in it need short ones (60 bytes)", folder.display());
+        if folder.as_os_str().len() > LONGEST_PATH {
+            bail!("{} is too long a path: sockets in it need one of {LONGEST_PATH} bytes at most", folder.display());
         }
         fs::create_dir_all(MARKERS).with_context(|| format!("{MARKERS} cannot be made"))?;
         let pid = std::process::id();
