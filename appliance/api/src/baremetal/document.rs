@@ -1,6 +1,6 @@
 //! A node and a port as Ironic's documents.
 
-use super::fields::{INTERFACES, LABELS, LabelKind, NODE_FIELDS, interface};
+use super::fields::{LABELS, LabelKind, NODE_FIELDS, interface};
 use super::version::Version;
 use jiff::Timestamp;
 use leasehold_domain::View;
@@ -54,90 +54,120 @@ fn without_credentials(text: &str) -> Option<String> {
     Some(format!("{scheme}://{MASK}@{host}{}", &rest[authority.len()..]))
 }
 
-/// The whole document of a node, all versions' members.
-pub(super) fn node_document(node: &Node, view: &View, base: &str, hostname: &str) -> Map<String, Value> {
-    let settings = &node.settings;
-    let id = node.id.to_string();
-    let job = view.running_job(node);
-    let links = |tail: &str| {
+/// A node and what its document is made from. Members are made one by one, so that a list pays for those it shows.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) node: &'a Node,
+    pub(super) view: &'a View,
+    /// The URL under which the caller reaches this API.
+    pub(super) base: &'a str,
+    pub(super) hostname: &'a str,
+}
+
+impl Shown<'_> {
+    /// The whole document, all versions' members.
+    pub(super) fn document(self) -> Map<String, Value> {
+        NODE_FIELDS.iter().map(|field| (field.name.to_owned(), self.member(field.name))).collect()
+    }
+
+    /// The members that this version knows and `fields` names; all of them if it names none.
+    pub(super) fn select(self, fields: Option<&[String]>, version: Version) -> Value {
+        let wanted = |name: &str| fields.is_none_or(|wanted| wanted.iter().any(|field| field == name));
+        let known = NODE_FIELDS.iter().filter(|field| field.since <= version.0 && wanted(field.name));
+        let members = known.map(|field| {
+            // Before 1.2 a free node had no state at all.
+            let stateless = version < Version(2)
+                && field.name == "provision_state"
+                && self.node.provision_state == ProvisionState::Available;
+            (field.name.to_owned(), if stateless { Value::Null } else { self.member(field.name) })
+        });
+        Value::Object(members.collect())
+    }
+
+    /// One member by its name in [`NODE_FIELDS`].
+    pub(super) fn member(self, name: &str) -> Value {
+        let Shown { node, view, hostname, .. } = self;
+        let settings = &node.settings;
+        match name {
+            "uuid" => node.id.to_string().into(),
+            "name" => settings.name.clone().into(),
+            "driver" => settings.driver.clone().into(),
+            "driver_info" => driver_info(node).into(),
+            "driver_internal_info" => internal_info(node, view.running_job(node).map(AsRef::as_ref)).into(),
+            "properties" => settings.properties.clone().into(),
+            "extra" => settings.extra.clone().into(),
+            "instance_info" => instance_info(node).into(),
+            "instance_uuid" => settings.instance_uuid.map(|uuid| uuid.to_string()).into(),
+            "resource_class" => settings.resource_class.clone().into(),
+            "description" => settings.description.clone().into(),
+            "owner" => settings.owner.clone().into(),
+            "lessee" => settings.lessee.clone().into(),
+            "automated_clean" => settings.automated_clean.into(),
+            "protected" => settings.protected.into(),
+            "protected_reason" => settings.protected_reason.clone().into(),
+            "retired" => settings.retired.into(),
+            "retired_reason" => settings.retired_reason.clone().into(),
+            "traits" => settings.traits.iter().cloned().collect(),
+            "power_state" => node.power_state.map(|state| state.name()).into(),
+            "target_power_state" => node.target_power_state.map(|target| target.ends_in().name()).into(),
+            "provision_state" => node.provision_state.name().into(),
+            "target_provision_state" => node.target_provision_state.map(ProvisionState::name).into(),
+            "provision_updated_at" => maybe_time(node.provision_updated_at),
+            "maintenance" => node.maintenance.into(),
+            "maintenance_reason" => node.maintenance_reason.clone().into(),
+            "fault" => node.fault.clone().into(),
+            "last_error" => node.last_error.clone().into(),
+            "reservation" => view.running_job(node).map(|_| hostname).into(),
+            "conductor" => hostname.into(),
+            "console_enabled" => false.into(),
+            "inspection_started_at" => maybe_time(node.inspection_started_at),
+            "inspection_finished_at" => maybe_time(node.inspection_finished_at),
+            "created_at" => time(node.created_at),
+            "updated_at" => maybe_time(node.updated_at),
+            "clean_step" | "deploy_step" => self.step(name),
+            "service_step" | "raid_config" | "target_raid_config" => json!({}),
+            "links" => self.links(""),
+            "ports" | "portgroups" | "states" | "volume" => self.links(name),
+            _ => self.fixed(name),
+        }
+    }
+
+    /// The step that the node's job is at, under the member of its present state.
+    fn step(self, member: &str) -> Value {
+        let present = match self.node.provision_state {
+            ProvisionState::Cleaning | ProvisionState::CleanWait => "clean_step",
+            ProvisionState::Deploying | ProvisionState::DeployWait => "deploy_step",
+            _ => return json!({}),
+        };
+        match self.view.running_job(self.node).and_then(|job| job.current()) {
+            Some(step) if member == present => json!({"interface": "deploy", "step": step.name.name()}),
+            _ => json!({}),
+        }
+    }
+
+    fn links(self, tail: &str) -> Value {
+        let (id, base) = (self.node.id, self.base);
         let path = if tail.is_empty() { format!("nodes/{id}") } else { format!("nodes/{id}/{tail}") };
         json!([
             {"href": format!("{base}/v1/{path}"), "rel": "self"},
             {"href": format!("{base}/{path}"), "rel": "bookmark"},
         ])
-    };
-    let mut document = Map::new();
-    let mut put = |name: &str, value: Value| {
-        document.insert(name.to_owned(), value);
-    };
-    put("uuid", id.clone().into());
-    put("name", settings.name.clone().into());
-    put("driver", settings.driver.clone().into());
-    put("driver_info", driver_info(node).into());
-    put("driver_internal_info", internal_info(node, job.map(AsRef::as_ref)).into());
-    put("properties", settings.properties.clone().into());
-    put("extra", settings.extra.clone().into());
-    put("instance_info", instance_info(node).into());
-    put("instance_uuid", settings.instance_uuid.map(|uuid| uuid.to_string()).into());
-    put("resource_class", settings.resource_class.clone().into());
-    put("description", settings.description.clone().into());
-    put("owner", settings.owner.clone().into());
-    put("lessee", settings.lessee.clone().into());
-    put("automated_clean", settings.automated_clean.into());
-    put("protected", settings.protected.into());
-    put("protected_reason", settings.protected_reason.clone().into());
-    put("retired", settings.retired.into());
-    put("retired_reason", settings.retired_reason.clone().into());
-    put("traits", settings.traits.iter().cloned().collect());
-    put("power_state", node.power_state.map(|state| state.name()).into());
-    put("target_power_state", node.target_power_state.map(|target| target.ends_in().name()).into());
-    put("provision_state", node.provision_state.name().into());
-    put("target_provision_state", node.target_provision_state.map(ProvisionState::name).into());
-    put("provision_updated_at", maybe_time(node.provision_updated_at));
-    put("maintenance", node.maintenance.into());
-    put("maintenance_reason", node.maintenance_reason.clone().into());
-    put("fault", node.fault.clone().into());
-    put("last_error", node.last_error.clone().into());
-    put("reservation", job.map(|_| hostname).into());
-    put("conductor", hostname.into());
-    put("console_enabled", false.into());
-    put("inspection_started_at", maybe_time(node.inspection_started_at));
-    put("inspection_finished_at", maybe_time(node.inspection_finished_at));
-    put("created_at", time(node.created_at));
-    put("updated_at", maybe_time(node.updated_at));
-    for name in ["allocation_uuid", "boot_mode", "secure_boot", "health"] {
-        put(name, Value::Null);
     }
-    for name in ["clean_step", "deploy_step", "service_step", "raid_config", "target_raid_config"] {
-        put(name, json!({}));
-    }
-    if let Some(step) = job.and_then(|job| job.current()) {
-        let member = match node.provision_state {
-            ProvisionState::Cleaning | ProvisionState::CleanWait => Some("clean_step"),
-            ProvisionState::Deploying | ProvisionState::DeployWait => Some("deploy_step"),
-            _ => None,
-        };
-        if let Some(member) = member {
-            put(member, json!({"interface": "deploy", "step": step.name.name()}));
+
+    /// Hardware interfaces and labels; null for what is not known here.
+    fn fixed(self, name: &str) -> Value {
+        let settings = &self.node.settings;
+        if let Some(interface) = interface(name, &settings.driver) {
+            return interface.into();
         }
-    }
-    for (label, kind) in LABELS {
-        let empty = match (*label, kind) {
+        let Some((_, kind)) = LABELS.iter().find(|(label, _)| *label == name) else { return Value::Null };
+        settings.labels.get(name).cloned().unwrap_or_else(|| match (name, kind) {
             ("conductor_group", _) => "".into(),
             (_, LabelKind::Flag) => false.into(),
             (_, LabelKind::Object) => json!({}),
             (_, LabelKind::Text) => Value::Null,
-        };
-        put(label, settings.labels.get(*label).cloned().unwrap_or(empty));
+        })
     }
-    for name in INTERFACES.iter().map(|(name, _)| *name).chain(["management_interface", "power_interface"]) {
-        put(name, interface(name, &settings.driver).into());
-    }
-    put("links", links(""));
-    for name in ["ports", "portgroups", "states", "volume"] {
-        put(name, links(name));
-    }
-    document
 }
 
 /// What the appliance itself noted: where the agent is, and how the present job stands.
@@ -161,20 +191,6 @@ fn internal_info(node: &Node, job: Option<&Job>) -> Map<String, Value> {
         info.insert("job".into(), json!({"kind": job.kind, "steps": steps, "current": index}));
     }
     info
-}
-
-/// The members of `document` that this version knows and `fields` names; all of them if it names none.
-pub(super) fn select(document: Map<String, Value>, fields: Option<&[String]>, version: Version) -> Value {
-    let mut document = document;
-    if version < Version(2) && document.get("provision_state").is_some_and(|state| state == "available") {
-        // Before 1.2 a free node had no state at all.
-        document.insert("provision_state".into(), Value::Null);
-    }
-    document.retain(|name, _| {
-        let known = NODE_FIELDS.iter().any(|field| field.name == name && field.since <= version.0);
-        known && fields.is_none_or(|wanted| wanted.iter().any(|field| field == name))
-    });
-    Value::Object(document)
 }
 
 /// Members of a port: since which version, and its value.

@@ -3,7 +3,7 @@
 //! Patches work on the document that the caller sees. A masked secret that comes back unchanged stays what it was; a
 //! new one is sealed here, before it reaches the store.
 
-use super::document::{MASK, node_document};
+use super::document::{MASK, Shown};
 use super::fields::{Change, LABELS, LabelKind, NODE_FIELDS, field, interface};
 use super::nodes::{Asked, known_driver};
 use super::version::Version;
@@ -56,7 +56,8 @@ pub(super) fn changed_settings(
 ) -> Result<Command, ApiError> {
     let operations: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| ApiError::bad_request(format!("The body must be a JSON patch (RFC 6902): {error}.")))?;
-    let mut document = Value::Object(node_document(node, view, &asked.base, &api.hostname));
+    let shown = Shown { node, view, base: &asked.base, hostname: &api.hostname };
+    let mut document = Value::Object(shown.document());
     for operation in &operations.0 {
         check_operation(operation, asked.version)?;
     }

@@ -66,7 +66,12 @@ fn escaped(text: &str) -> String {
 }
 
 /// Sorts documents by a member, as `sort_key` and `sort_dir` say.
-pub(super) fn sort(rows: &mut [Value], parameters: &Parameters, version: Version) -> Result<(), ApiError> {
+pub(super) fn sort<T>(
+    rows: &mut [T],
+    parameters: &Parameters,
+    version: Version,
+    member: impl Fn(&T, &str) -> Value,
+) -> Result<(), ApiError> {
     let Some(key) = parameters.get("sort_key") else { return Ok(()) };
     const NOT_SORTABLE: [&str; 6] = ["driver_info", "extra", "instance_info", "properties", "links", "traits"];
     if fields::field(key, version).is_none() || NOT_SORTABLE.contains(&key.as_str()) {
@@ -81,8 +86,9 @@ pub(super) fn sort(rows: &mut [Value], parameters: &Parameters, version: Version
             )));
         }
     };
-    rows.sort_by_cached_key(|row| {
-        row.get(key.as_str()).map(|value| value.as_str().map_or(value.to_string(), str::to_owned))
+    rows.sort_by_cached_key(|row| match member(row, key) {
+        Value::String(text) => text,
+        other => other.to_string(),
     });
     if descending {
         rows.reverse();
