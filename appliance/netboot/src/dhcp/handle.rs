@@ -176,8 +176,9 @@ impl<'a> Case<'a> {
                 let event = self.event(Some(grant.address), what);
                 let reply = self.reply(ReplyKind::Offer, Some(grant), boot);
                 let Some(answer) = self.answer(&reply, event, outcome) else { return };
-                // Behind a relay ARP does not reach.
-                let probe = fresh && self.pool.is_local() && self.pool.vlan.is_none() && !self.config.probe.is_zero();
+                // Behind a relay ARP does not reach, whatever network the relay names.
+                let on_wire = self.pool.is_local() && self.pool.vlan.is_none() && !self.request.is_relayed();
+                let probe = fresh && on_wire && !self.config.probe.is_zero();
                 outcome.action = match probe {
                     true => Action::Probe { address: grant.address, answer },
                     false => Action::Send(answer),

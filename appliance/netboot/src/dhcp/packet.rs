@@ -9,6 +9,7 @@
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, RawFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -16,8 +17,11 @@ use tokio::io::unix::AsyncFd;
 /// Which frames a socket hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hear {
-    /// UDP over IPv4 to or from the port of DHCP servers, untagged.
-    Dhcp,
+    /// UDP over IPv4 to or from the port of DHCP servers, untagged; not what is sent to this address, for which a UDP
+    /// socket listens: every message of a relay would be read twice.
+    Dhcp {
+        not_to: Ipv4Addr,
+    },
     /// The same with any VLAN tag. It costs a look at every frame of the interface, in and out: the kernel takes the tag
     /// off before it gives a frame to sockets that named a protocol, and keeps it only for those that take all.
     TaggedDhcp,
@@ -27,7 +31,7 @@ pub(super) enum Hear {
 impl Hear {
     fn ethertype(self) -> u16 {
         match self {
-            Hear::Dhcp => 0x0800,
+            Hear::Dhcp { .. } => 0x0800,
             Hear::TaggedDhcp => 0x0003,
             Hear::Arp => 0x0806,
         }
@@ -35,29 +39,35 @@ impl Hear {
 
     /// What the kernel lets through, so that other traffic costs no wake-up: classic BPF on the Ethernet frame, as
     /// (operation, jump if true, jump if false, value).
-    fn filter(self) -> &'static [Instruction] {
-        match self {
-            Hear::Dhcp | Hear::TaggedDhcp => &[
-                (LOAD_HALF, 0, 0, 12),
-                (IF_EQUAL, 0, 9, 0x0800),
-                (LOAD_BYTE, 0, 0, 23),
-                (IF_EQUAL, 0, 7, 17),
-                (LOAD_HALF, 0, 0, 20),
-                (IF_ANY_BIT, 5, 0, 0x1fff),
-                (X_IS_HEADER_LENGTH, 0, 0, 14),
-                (LOAD_HALF_AT_X, 0, 0, 16),
-                (IF_EQUAL, 3, 0, 67),
-                (LOAD_HALF_AT_X, 0, 0, 14),
-                (IF_EQUAL, 1, 0, 67),
-                (RETURN, 0, 0, 0),
-                (RETURN, 0, 0, PASS),
-            ],
-            Hear::Arp => &[(RETURN, 0, 0, PASS)],
-        }
+    fn filter(self) -> Vec<Instruction> {
+        let not_to = match self {
+            Hear::Arp => return vec![(RETURN, 0, 0, PASS)],
+            // On a VLAN unicast comes here only.
+            Hear::TaggedDhcp => Ipv4Addr::UNSPECIFIED,
+            Hear::Dhcp { not_to } => not_to,
+        };
+        vec![
+            (LOAD_HALF, 0, 0, 12),
+            (IF_EQUAL, 0, 11, 0x0800),
+            (LOAD_BYTE, 0, 0, 23),
+            (IF_EQUAL, 0, 9, 17),
+            (LOAD_HALF, 0, 0, 20),
+            (IF_ANY_BIT, 7, 0, 0x1fff),
+            (X_IS_HEADER_LENGTH, 0, 0, 14),
+            (LOAD_HALF_AT_X, 0, 0, 16),
+            (IF_EQUAL, 2, 0, 67),
+            (LOAD_HALF_AT_X, 0, 0, 14),
+            (IF_EQUAL, 3, 2, 67),
+            (LOAD_WORD, 0, 0, 30),
+            (IF_EQUAL, 0, 1, u32::from(not_to)),
+            (RETURN, 0, 0, 0),
+            (RETURN, 0, 0, PASS),
+        ]
     }
 }
 
 type Instruction = (u16, u8, u8, u32);
+const LOAD_WORD: u16 = 0x20;
 const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE: u16 = 0x30;
 /// Four times the low half of the byte: the length of an IPv4 header.
@@ -260,6 +270,7 @@ mod tests {
             let place = value as usize;
             at += 1;
             let loaded = match code {
+                LOAD_WORD => half(place).zip(half(place + 2)).map(|(high, low)| high << 16 | low),
                 LOAD_HALF => half(place),
                 LOAD_BYTE => byte(place),
                 LOAD_HALF_AT_X => half(x + place),
@@ -290,14 +301,15 @@ mod tests {
                 source_mac: [2, 0, 0, 0, 0, 1],
                 destination_mac: EVERYBODY,
                 vlan: None,
-                source: std::net::Ipv4Addr::UNSPECIFIED,
-                destination: std::net::Ipv4Addr::BROADCAST,
+                source: Ipv4Addr::UNSPECIFIED,
+                destination: Ipv4Addr::BROADCAST,
                 source_port,
                 destination_port,
             };
             write_datagram(&way, b"payload").unwrap()
         };
-        let filter = Hear::Dhcp.filter();
+        let served = Ipv4Addr::new(10, 0, 0, 1);
+        let filter = &Hear::Dhcp { not_to: served }.filter()[..];
         for (source, destination, heard) in
             [(68, 67, true), (67, 68, true), (67, 67, true), (53, 68, false), (9, 9, false)]
         {
@@ -312,6 +324,14 @@ mod tests {
         assert_eq!(changed(23, 6), 0, "not UDP");
         assert_eq!(changed(21, 1), 0, "a later fragment");
         assert_eq!(passes(filter, &frame(68, 67)[..30]), 0, "cut");
-        assert_ne!(passes(Hear::Arp.filter(), &write_probe([2, 0, 0, 0, 0, 1], std::net::Ipv4Addr::LOCALHOST)), 0);
+        let to_us = |source, destination| {
+            let mut frame = frame(source, destination);
+            frame[30..34].copy_from_slice(&served.octets());
+            frame
+        };
+        assert_eq!(passes(filter, &to_us(67, 67)), 0, "the UDP socket has it");
+        assert_ne!(passes(filter, &to_us(67, 68)), 0, "a rival's answer");
+        assert_ne!(passes(&Hear::TaggedDhcp.filter(), &to_us(67, 67)), 0, "perhaps on a VLAN");
+        assert_ne!(passes(&Hear::Arp.filter(), &write_probe([2, 0, 0, 0, 0, 1], Ipv4Addr::LOCALHOST)), 0);
     }
 }

@@ -195,7 +195,9 @@ impl Sockets {
         };
         let raw = |hear| PacketSocket::open(&config.interface, hear).and_then(PacketSocket::register).map_err(general);
         let tagged = config.pools.iter().any(|pool| pool.vlan.is_some());
-        let hear = if tagged { Hear::TaggedDhcp } else { Hear::Dhcp };
+        let own = config.pools.iter().find(|pool| pool.vlan.is_none()).map(|pool| pool.server);
+        let not_to = own.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let hear = if tagged { Hear::TaggedDhcp } else { Hear::Dhcp { not_to } };
         let mut sockets = Sockets { dhcp: raw(hear)?, arp: raw(Hear::Arp)?, udp: Vec::new() };
         for pool in config.pools.iter().filter(|pool| pool.vlan.is_none()) {
             let address = pool.server;
