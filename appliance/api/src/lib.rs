@@ -10,6 +10,7 @@ pub mod auth;
 mod baremetal;
 mod error;
 mod health;
+mod idle;
 mod images;
 pub mod serve;
 #[cfg(test)]
