@@ -27,6 +27,8 @@ use std::time::Duration;
 use tower_service::Service;
 use uuid::Uuid;
 
+mod nodes;
+
 const PASSWORD: &str = "a long enough password";
 
 struct Rig {

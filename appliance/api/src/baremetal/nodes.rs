@@ -234,9 +234,14 @@ pub(super) async fn create(
     };
     let id = NodeId(id);
     let settings = patch::new_settings(&api, id, &body, asked.version)?;
+    let maintenance = patch::wanted_maintenance(&body, (false, None))?;
     let command = Command::CreateNode { id, settings: Box::new(settings) };
-    let committed = api.submit(command, asked.caller.actor()).await?;
-    let document = document_of(&api, &asked, &committed.answer)?;
+    let mut answer = api.submit(command, asked.caller.actor()).await?.answer;
+    if let Some(patch::Maintenance { on, reason }) = maintenance {
+        let command = Command::SetMaintenance { node: id, on, reason };
+        answer = api.submit(command, asked.caller.actor()).await?.answer;
+    }
+    let document = document_of(&api, &asked, &answer)?;
     let place = format!("{}/v1/nodes/{id}", asked.base);
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(document)).into_response())
 }
@@ -269,7 +274,7 @@ pub(super) async fn change(
     for _ in 0..TRIES {
         let view = api.engine.view();
         let node = find(&view, &ident)?;
-        let changed = patch::changed_settings(&api, node, &view, &asked, &body)?;
+        let (changed, maintenance) = patch::changed_settings(&api, node, &view, &asked, &body)?;
         let answer = match api.submit(changed, asked.caller.actor()).await {
             Ok(committed) => committed.answer,
             Err(leasehold_store::SubmitError::Refused(refusal @ leasehold_domain::Refusal::Conflict { .. })) => {
@@ -279,7 +284,7 @@ pub(super) async fn change(
             Err(error) => return Err(error.into()),
         };
         let mut answer = answer;
-        if let Some((on, reason)) = patch::wanted_maintenance(&body) {
+        if let Some(patch::Maintenance { on, reason }) = maintenance {
             let node = node.id;
             answer = api.submit(Command::SetMaintenance { node, on, reason }, asked.caller.actor()).await?.answer;
         }

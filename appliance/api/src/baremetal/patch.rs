@@ -24,6 +24,13 @@ fn is_secret(key: &str) -> bool {
     key.ends_with("password") || key.ends_with("token") || key.ends_with("secret")
 }
 
+/// How a node's maintenance is to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Maintenance {
+    pub(super) on: bool,
+    pub(super) reason: Option<String>,
+}
+
 /// The settings of a new node.
 pub(super) fn new_settings(
     api: &Api,
@@ -46,14 +53,14 @@ pub(super) fn new_settings(
     settings(api, id, body, &NodeSettings::default())
 }
 
-/// The command that a patch of a node amounts to.
+/// The command that a patch of a node amounts to, and the maintenance that it wants beside.
 pub(super) fn changed_settings(
     api: &Api,
     node: &Node,
     view: &View,
     asked: &Asked,
     patch: &Value,
-) -> Result<Command, ApiError> {
+) -> Result<(Command, Option<Maintenance>), ApiError> {
     let operations: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| ApiError::bad_request(format!("The body must be a JSON patch (RFC 6902): {error}.")))?;
     let shown = Shown { node, view, base: &asked.base, hostname: &api.hostname };
@@ -71,7 +78,9 @@ pub(super) fn changed_settings(
         return Err(ApiError::bad_request("A patch cannot replace the whole node."));
     };
     let settings = settings(api, node.id, &members, &node.settings)?;
-    Ok(Command::ChangeNode { id: node.id, revision: node.revision, settings: Box::new(settings) })
+    let maintenance = wanted_maintenance(&members, (node.maintenance, node.maintenance_reason.as_deref()))?;
+    let change = Command::ChangeNode { id: node.id, revision: node.revision, settings: Box::new(settings) };
+    Ok((change, maintenance))
 }
 
 fn changeable(document: &Value) -> Map<String, Value> {
@@ -121,17 +130,17 @@ fn apply(document: &mut Value, operation: &json_patch::PatchOperation) -> Result
     json_patch::patch(document, std::slice::from_ref(operation)).map_err(|error| refused(error.to_string()))
 }
 
-/// Whether the patch wants the maintenance flag changed, which has a decision of its own.
-pub(super) fn wanted_maintenance(patch: &Value) -> Option<(bool, Option<String>)> {
-    let operations = patch.as_array()?;
-    let value_of = |wanted: &str| {
-        operations.iter().rev().find(|operation| operation.get("path").and_then(Value::as_str) == Some(wanted))
-    };
-    let flag = value_of("/maintenance")?.get("value").cloned().unwrap_or(Value::Bool(false));
-    let on = flag.as_bool().or_else(|| flag.as_str().map(|text| text.eq_ignore_ascii_case("true")))?;
-    let reason =
-        value_of("/maintenance_reason").and_then(|operation| operation.get("value")?.as_str().map(str::to_owned));
-    Some((on, reason))
+/// The maintenance flag and its reason, as a document wants them; `None`: they are so already. They have a decision of
+/// their own.
+pub(super) fn wanted_maintenance(
+    members: &Map<String, Value>,
+    now: (bool, Option<&str>),
+) -> Result<Option<Maintenance>, ApiError> {
+    let read = Reader { members };
+    let on = read.flag("maintenance")?.unwrap_or(false);
+    // A reason without maintenance says nothing, as in Ironic's answer.
+    let reason = read.text("maintenance_reason")?.filter(|_| on);
+    Ok(((on, reason.as_deref()) != now).then_some(Maintenance { on, reason }))
 }
 
 /// Reads the changeable members of a document, checking each one's type.

@@ -44,7 +44,7 @@ fn find_port<'a>(view: &'a View, ident: &str) -> Result<&'a Arc<Port>, ApiError>
 
 pub(super) async fn list(state: State<Api>, asked: Asked, query: Query<Parameters>) -> Result<Json<Value>, ApiError> {
     let detail = query.get("detail").map(|text| flag("detail", text)).transpose()?.unwrap_or(false);
-    page(&state, &asked, &query, detail, None)
+    page(&state, &asked, &query, detail, if detail { "ports/detail" } else { "ports" }, None)
 }
 
 pub(super) async fn list_detail(
@@ -52,7 +52,7 @@ pub(super) async fn list_detail(
     asked: Asked,
     query: Query<Parameters>,
 ) -> Result<Json<Value>, ApiError> {
-    page(&state, &asked, &query, true, None)
+    page(&state, &asked, &query, true, "ports/detail", None)
 }
 
 pub(super) async fn list_of_node(
@@ -62,7 +62,7 @@ pub(super) async fn list_of_node(
     query: Query<Parameters>,
 ) -> Result<Json<Value>, ApiError> {
     let node = find(&state.engine.view(), &ident)?.id;
-    page(&state, &asked, &query, false, Some(node))
+    page(&state, &asked, &query, false, &format!("nodes/{node}/ports"), Some(node))
 }
 
 fn page(
@@ -70,6 +70,7 @@ fn page(
     asked: &Asked,
     parameters: &Parameters,
     detail: bool,
+    path: &str,
     node: Option<NodeId>,
 ) -> Result<Json<Value>, ApiError> {
     query::only(parameters, &PARAMETERS)?;
@@ -121,7 +122,6 @@ fn page(
     if ports.len() > start + limit
         && let Some(last) = ports.get(start + limit - 1)
     {
-        let path = if detail { "ports/detail" } else { "ports" };
         body["next"] = query::next_link(&asked.base, path, parameters, limit, &last.id.to_string());
     }
     Ok(Json(body))

@@ -1,0 +1,49 @@
+//! Corners of nodes and ports: maintenance by patch, pages of a node's ports.
+
+use super::Rig;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn maintenance_is_what_the_patched_document_says() {
+    let rig = Rig::new().await;
+    rig.node("n1").await;
+    let patch = async |patch: Value| {
+        let (status, node) = rig.call("PATCH", "/nodes/n1", patch).await;
+        (status, node["maintenance"].clone(), node["maintenance_reason"].clone())
+    };
+    let set = json!([
+        {"op": "replace", "path": "/maintenance", "value": "true"},
+        {"op": "add", "path": "/maintenance_reason", "value": "fan"},
+    ]);
+    assert_eq!(patch(set).await, (StatusCode::OK, json!(true), json!("fan")));
+    let reason = json!([{"op": "replace", "path": "/maintenance_reason", "value": "disk"}]);
+    assert_eq!(patch(reason).await, (StatusCode::OK, json!(true), json!("disk")), "the reason alone");
+    let again = json!([{"op": "replace", "path": "/maintenance", "value": true}]);
+    assert_eq!(patch(again).await, (StatusCode::OK, json!(true), json!("disk")), "nothing new");
+    assert_eq!(
+        patch(json!([{"op": "remove", "path": "/maintenance"}])).await,
+        (StatusCode::OK, json!(false), Value::Null)
+    );
+    let test = json!([{"op": "test", "path": "/maintenance", "value": true}]);
+    assert_eq!(patch(test).await.0, StatusCode::BAD_REQUEST, "a test changes nothing");
+    let bad = json!([{"op": "replace", "path": "/maintenance", "value": 7}]);
+    assert_eq!(patch(bad).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(rig.call("GET", "/nodes/n1", Value::Null).await.1["maintenance"], json!(false));
+    let born = json!({"driver": "ipmi", "name": "n2", "maintenance": true});
+    assert_eq!(rig.call("POST", "/nodes", born).await.1["maintenance"], json!(true));
+}
+
+#[tokio::test]
+async fn the_next_page_of_a_nodes_ports_is_still_that_nodes() {
+    let rig = Rig::new().await;
+    let (one, two) = (rig.node("n1").await, rig.node("n2").await);
+    for (node, mac) in [(&one, "52:54:00:00:00:01"), (&two, "52:54:00:00:00:02"), (&one, "52:54:00:00:00:03")] {
+        assert_eq!(rig.port(node, mac).await.0, StatusCode::CREATED);
+    }
+    let (_, first) = rig.call("GET", "/nodes/n1/ports?limit=1", Value::Null).await;
+    let next = first["next"].as_str().expect("more");
+    let (_, second) = rig.raw("GET", next.split_once("localhost").expect("a URL").1, "", &[]).await;
+    assert_eq!(second["ports"][0]["address"], "52:54:00:00:00:03", "{second}");
+    assert!(second.get("next").is_none());
+}
