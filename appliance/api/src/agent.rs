@@ -31,6 +31,9 @@ use uuid::Uuid;
 
 /// Within how many seconds an agent should call again.
 const HEARTBEAT_SECONDS: f64 = 60.0;
+/// Longest certificate of an agent, in PEM, and longest URL: both are kept with its node.
+const CERTIFICATE_LIMIT: usize = 16 << 10;
+const URL_LIMIT: usize = 300;
 /// Bytes of an image that are read at a time.
 const CHUNK: u64 = 1 << 20;
 
@@ -72,6 +75,8 @@ async fn lookup(
 ) -> Result<Json<LookupAnswer>, ApiError> {
     let addresses = query.get("addresses").map(String::as_str).unwrap_or_default();
     let macs: Vec<Mac> = addresses.split(',').filter_map(|text| text.trim().parse().ok()).take(64).collect();
+    // Only what could be read goes into the trace: anybody on the network can ask.
+    let addresses = macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let wanted = query.get("node_uuid").and_then(|text| Uuid::parse_str(text).ok()).map(NodeId);
     let Some((node, _)) = expected(&api, &macs, wanted) else {
         trace(&api, None, macs.first().copied(), "agent-lookup-refused", json!({"addresses": addresses}));
@@ -109,6 +114,7 @@ async fn heartbeat(
     let view = api.engine.view();
     let job = api.engine.tickets.authenticate(&view, node, token).ok_or_else(unknown)?;
     check_callback(&call.callback_url, connection.peer)?;
+    check_certificate(call.agent_verify_ca.as_deref())?;
     if call.agent_status.as_deref() == Some("error") {
         let message = call.agent_status_message.unwrap_or_else(|| "it gave no reason".into());
         let message = message.chars().take(1000).collect::<String>();
@@ -134,6 +140,9 @@ async fn heartbeat(
 
 /// An agent may have itself called back only at the address it calls from: nobody is sent elsewhere with our commands.
 fn check_callback(url: &str, peer: Option<IpAddr>) -> Result<(), ApiError> {
+    if url.len() > URL_LIMIT {
+        return Err(ApiError::bad_request(format!("callback_url is longer than {URL_LIMIT} bytes.")));
+    }
     let refused = |why: &str| ApiError::bad_request(format!("The callback_url '{url}' is refused: {why}."));
     let uri: Uri = url.parse().map_err(|_| refused("it is no URL"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
@@ -143,6 +152,15 @@ fn check_callback(url: &str, peer: Option<IpAddr>) -> Result<(), ApiError> {
     let host: IpAddr = host.parse().map_err(|_| refused("its host is no IP address"))?;
     match peer {
         Some(peer) if peer != host => Err(refused("it names another machine than the one that calls")),
+        _ => Ok(()),
+    }
+}
+
+fn check_certificate(pem: Option<&str>) -> Result<(), ApiError> {
+    match pem {
+        Some(pem) if pem.len() > CERTIFICATE_LIMIT => {
+            Err(ApiError::bad_request(format!("agent_verify_ca is longer than {CERTIFICATE_LIMIT} bytes.")))
+        }
         _ => Ok(()),
     }
 }
@@ -301,6 +319,15 @@ fn range(text: &str, size: u64) -> Asked {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_kept_of_an_agent_is_bounded() {
+        let peer = Some(IpAddr::from([10, 0, 0, 7]));
+        assert!(check_callback("https://10.0.0.7:9999", peer).is_ok());
+        assert!(check_callback(&format!("https://10.0.0.7/{}", "x".repeat(URL_LIMIT)), peer).is_err());
+        assert!(check_certificate(None).is_ok() && check_certificate(Some("PEM")).is_ok());
+        assert!(check_certificate(Some(&"x".repeat(CERTIFICATE_LIMIT + 1))).is_err());
+    }
 
     #[test]
     fn ranges_mean_what_the_rfc_says() {
