@@ -104,6 +104,12 @@ pub enum Command {
         node: NodeId,
         traits: Vec<String>,
     },
+    /// One trait more, or less.
+    ChangeTrait {
+        node: NodeId,
+        name: String,
+        on: bool,
+    },
 
     /// The engine begins (again) with a step.
     StartStep {
@@ -214,6 +220,7 @@ impl Command {
             Command::Power { .. } => "power",
             Command::SetMaintenance { .. } => "set-maintenance",
             Command::SetTraits { .. } => "set-traits",
+            Command::ChangeTrait { .. } => "change-trait",
             Command::StartStep { .. } => "start-step",
             Command::StepProgress { .. } => "step-progress",
             Command::EndStep { .. } => "end-step",

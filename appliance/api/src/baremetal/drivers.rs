@@ -1,8 +1,8 @@
 //! `/v1/drivers` and `/v1/conductors`: what this box can drive, and the box itself.
 
+use super::asked::Asked;
 use super::document::time;
 use super::fields::{INTERFACES, interface};
-use super::nodes::Asked;
 use super::query::{Parameters, flag};
 use super::version::needs;
 use crate::Api;

@@ -3,6 +3,8 @@
 //! In: requests of unmodified clients. Out: Ironic's documents and refusals. One table ([`fields`]) says which member of
 //! a node exists since which version and who may change it; documents are made from it, patches checked against it.
 
+mod asked;
+mod details;
 mod document;
 mod drivers;
 mod fields;
@@ -27,13 +29,13 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
         .route("/nodes/", get(nodes::list).post(nodes::create))
         .route("/nodes/detail", get(nodes::list_detail))
         .route("/nodes/{node}", get(nodes::show).patch(nodes::change).delete(nodes::remove))
-        .route("/nodes/{node}/validate", get(nodes::validate))
-        .route("/nodes/{node}/inventory", get(nodes::inventory))
-        .route("/nodes/{node}/vifs", get(nodes::no_vifs))
-        .route("/nodes/{node}/history", get(nodes::history))
+        .route("/nodes/{node}/validate", get(details::validate))
+        .route("/nodes/{node}/inventory", get(details::inventory))
+        .route("/nodes/{node}/vifs", get(details::no_vifs))
+        .route("/nodes/{node}/history", get(details::history))
         .route("/nodes/{node}/ports", get(ports::list_of_node))
-        .route("/nodes/{node}/traits", get(nodes::traits).put(nodes::set_traits).delete(nodes::clear_traits))
-        .route("/nodes/{node}/traits/{name}", put(nodes::add_trait).delete(nodes::remove_trait))
+        .route("/nodes/{node}/traits", get(details::traits).put(details::set_traits).delete(details::clear_traits))
+        .route("/nodes/{node}/traits/{name}", put(details::add_trait).delete(details::remove_trait))
         .route("/nodes/{node}/maintenance", put(states::set_maintenance).delete(states::clear_maintenance))
         .route("/nodes/{node}/states", get(states::show))
         .route("/nodes/{node}/states/provision", put(states::provision))

@@ -1,56 +1,24 @@
-//! `/v1/nodes`: lists, one node, creation, change, removal, traits, inventory, validation.
+//! `/v1/nodes`: lists, one node, creation, change, removal.
 
-use super::document::{Shown, time};
+use super::asked::{Asked, Body, find, object};
+use super::document::Shown;
 use super::fields::LIST_FIELDS;
 use super::patch;
 use super::query::{self, Parameters, flag};
-use super::version::{Version, needs};
 use crate::Api;
-use crate::auth::Caller;
 use crate::error::ApiError;
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use leasehold_domain::View;
 use leasehold_domain::command::{Answer, Command};
 use leasehold_domain::id::NodeId;
-use leasehold_domain::image::wanted_image;
 use leasehold_domain::node::Node;
 use leasehold_domain::provision::ProvisionState;
-use leasehold_engine::bmcs::DRIVERS;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// The request's circumstances that most handlers need.
-#[derive(Clone)]
-pub(super) struct Asked {
-    pub(super) base: String,
-    pub(super) version: Version,
-    pub(super) caller: Caller,
-}
-
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asked {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, _: &S) -> Result<Asked, ApiError> {
-        let base = super::base_of(&parts.headers, &parts.extensions);
-        let missing = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The request was not authenticated.");
-        let version = *parts.extensions.get::<Version>().ok_or_else(missing)?;
-        let caller = parts.extensions.get::<Caller>().ok_or_else(missing)?.clone();
-        Ok(Asked { base, version, caller })
-    }
-}
-
-/// The node that a path names, by UUID or name.
-pub(super) fn find<'a>(view: &'a View, ident: &str) -> Result<&'a Arc<Node>, ApiError> {
-    let node = match Uuid::parse_str(ident) {
-        Ok(uuid) => view.node(NodeId(uuid)),
-        Err(_) => view.node_by_name(ident),
-    };
-    node.ok_or_else(|| ApiError::not_found(format!("Node {ident} could not be found.")))
-}
 
 /// A node as this caller is shown it.
 fn shown<'a>(api: &'a Api, asked: &'a Asked, view: &'a View, node: &'a Node) -> Shown<'a> {
@@ -219,11 +187,7 @@ pub(super) fn document_of(api: &Api, asked: &Asked, answer: &Answer) -> Result<V
     Ok(shown(api, asked, &view, node).select(None, asked.version))
 }
 
-pub(super) async fn create(
-    State(api): State<Api>,
-    asked: Asked,
-    body: Result<Json<Value>, axum::extract::rejection::JsonRejection>,
-) -> Result<Response, ApiError> {
+pub(super) async fn create(State(api): State<Api>, asked: Asked, body: Body) -> Result<Response, ApiError> {
     let body = object(body)?;
     let id = match body.get("uuid") {
         None | Some(Value::Null) => Uuid::new_v4(),
@@ -246,24 +210,11 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(document)).into_response())
 }
 
-/// A JSON object, or a clear refusal.
-pub(super) fn object(
-    body: Result<Json<Value>, axum::extract::rejection::JsonRejection>,
-) -> Result<Map<String, Value>, ApiError> {
-    match body {
-        Ok(Json(Value::Object(map))) => Ok(map),
-        Ok(_) => Err(ApiError::bad_request("The body must be a JSON object.")),
-        Err(rejection) => {
-            Err(ApiError::new(rejection.status(), format!("The body is not usable: {}.", rejection.body_text())))
-        }
-    }
-}
-
 pub(super) async fn change(
     State(api): State<Api>,
     asked: Asked,
     Path(ident): Path<String>,
-    body: Result<Json<Value>, axum::extract::rejection::JsonRejection>,
+    body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let Json(body) = body.map_err(|rejection| {
         ApiError::new(rejection.status(), format!("The body is not usable: {}.", rejection.body_text()))
@@ -301,188 +252,4 @@ pub(super) async fn remove(
     let id = find(&api.engine.view(), &ident)?.id;
     api.submit(Command::DeleteNode { id }, asked.caller.actor()).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// What each interface needs, and whether it is there (`baremetal node validate`).
-pub(super) async fn validate(
-    State(api): State<Api>,
-    Extension(_): Extension<Caller>,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let view = api.engine.view();
-    let node = find(&view, &ident)?;
-    let verdict = |result: Result<(), String>| match result {
-        Ok(()) => json!({"result": true}),
-        Err(reason) => json!({"result": false, "reason": reason}),
-    };
-    let bmc = api.engine.bmcs.validate(node).map_err(|error| error.to_string());
-    let boot_port = view.ports_of(node.id).any(|port| port.settings.pxe_enabled);
-    let boot = if boot_port {
-        Ok(())
-    } else {
-        Err(format!(
-            "Node {} has no port with pxe_enabled: create one with the MAC of its boot network card.",
-            node.title()
-        ))
-    };
-    let deploy = wanted_image(node).map(|_| ());
-    let unsupported = |what: &str| json!({"result": null, "reason": format!("The driver {} does not support {what}.", node.settings.driver)});
-    Ok(Json(json!({
-        "power": verdict(bmc.clone()),
-        "management": verdict(bmc),
-        "boot": verdict(boot.clone()),
-        "inspect": verdict(boot),
-        "deploy": verdict(deploy),
-        "network": {"result": true},
-        "storage": {"result": true},
-        "bios": unsupported("BIOS settings"),
-        "console": unsupported("consoles"),
-        "firmware": unsupported("firmware updates"),
-        "raid": unsupported("RAID"),
-        "rescue": unsupported("rescue"),
-    })))
-}
-
-pub(super) async fn inventory(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    needs(asked.version, 81, "The inventory of a node")?;
-    let node = find(&api.engine.view(), &ident)?.clone();
-    let found = api
-        .engine
-        .store
-        .inventory(node.id)
-        .await
-        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let found = found
-        .ok_or_else(|| ApiError::not_found(format!("Node {} has no inventory yet: inspect it first.", node.title())))?;
-    let inventory = found.get("inventory").cloned().unwrap_or_else(|| found.clone());
-    let mut plugin_data = match found {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    };
-    plugin_data.remove("inventory");
-    Ok(Json(json!({"inventory": inventory, "plugin_data": plugin_data})))
-}
-
-/// Attachments to tenant networks: none are made by this appliance yet, so none exist.
-pub(super) async fn no_vifs(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    needs(asked.version, 28, "The list of VIFs")?;
-    find(&api.engine.view(), &ident)?;
-    Ok(Json(json!({"vifs": []})))
-}
-
-/// What went wrong and what was done: the ends of the node's jobs.
-pub(super) async fn history(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    needs(asked.version, 78, "The history of a node")?;
-    let node = find(&api.engine.view(), &ident)?.clone();
-    let jobs = api
-        .engine
-        .store
-        .jobs_of(node.id, 100)
-        .await
-        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let rows: Vec<Value> = jobs
-        .iter()
-        .filter_map(|job| {
-            let reason = match &job.state {
-                leasehold_domain::job::JobState::Failed(reason) => Some(reason.clone()),
-                leasehold_domain::job::JobState::Superseded(reason) => Some(format!("superseded: {reason}")),
-                _ => None,
-            }?;
-            Some(json!({
-                "uuid": job.id, "created_at": job.ended_at.map(time), "severity": "ERROR", "event_type": job.kind,
-                "event": reason, "conductor": *api.hostname, "user": job.actor,
-            }))
-        })
-        .collect();
-    Ok(Json(json!({"history": rows})))
-}
-
-pub(super) async fn traits(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    needs(asked.version, 37, "Node traits")?;
-    let view = api.engine.view();
-    Ok(Json(json!({"traits": find(&view, &ident)?.settings.traits})))
-}
-
-async fn put_traits(api: &Api, asked: &Asked, node: NodeId, traits: Vec<String>) -> Result<StatusCode, ApiError> {
-    api.submit(Command::SetTraits { node, traits }, asked.caller.actor()).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-pub(super) async fn set_traits(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-    body: Result<Json<Value>, axum::extract::rejection::JsonRejection>,
-) -> Result<StatusCode, ApiError> {
-    needs(asked.version, 37, "Node traits")?;
-    let body = object(body)?;
-    let names =
-        body.get("traits").and_then(Value::as_array).ok_or_else(|| ApiError::bad_request("traits must be a list."))?;
-    let names: Option<Vec<String>> = names.iter().map(|name| name.as_str().map(str::to_owned)).collect();
-    let names = names.ok_or_else(|| ApiError::bad_request("traits must be a list of strings."))?;
-    let id = find(&api.engine.view(), &ident)?.id;
-    put_traits(&api, &asked, id, names).await
-}
-
-pub(super) async fn clear_traits(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-) -> Result<StatusCode, ApiError> {
-    needs(asked.version, 37, "Node traits")?;
-    let id = find(&api.engine.view(), &ident)?.id;
-    put_traits(&api, &asked, id, Vec::new()).await
-}
-
-pub(super) async fn add_trait(
-    State(api): State<Api>,
-    asked: Asked,
-    Path((ident, name)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
-    needs(asked.version, 37, "Node traits")?;
-    let node = find(&api.engine.view(), &ident)?.clone();
-    let mut names = node.settings.traits.clone();
-    names.insert(name);
-    put_traits(&api, &asked, node.id, names.into_iter().collect()).await
-}
-
-pub(super) async fn remove_trait(
-    State(api): State<Api>,
-    asked: Asked,
-    Path((ident, name)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
-    needs(asked.version, 37, "Node traits")?;
-    let node = find(&api.engine.view(), &ident)?.clone();
-    let mut names = node.settings.traits.clone();
-    if !names.remove(&name) {
-        return Err(ApiError::not_found(format!("Node {} doesn't have a trait '{name}'", node.title())));
-    }
-    put_traits(&api, &asked, node.id, names.into_iter().collect()).await
-}
-
-/// A driver of ours, or a refusal that names them.
-pub(super) fn known_driver(name: &str) -> Result<(), ApiError> {
-    if DRIVERS.contains(&name) {
-        return Ok(());
-    }
-    Err(ApiError::bad_request(format!(
-        "No valid host was found. Reason: the driver '{name}' is not enabled here; drivers: {}.",
-        DRIVERS.join(", ")
-    )))
 }

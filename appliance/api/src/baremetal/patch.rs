@@ -3,9 +3,9 @@
 //! Patches work on the document that the caller sees. A masked secret that comes back unchanged stays what it was; a
 //! new one is sealed here, before it reaches the store.
 
+use super::asked::{Asked, known_driver};
 use super::document::{MASK, Shown};
 use super::fields::{Change, LABELS, LabelKind, NODE_FIELDS, field, interface};
-use super::nodes::{Asked, known_driver};
 use super::version::Version;
 use crate::Api;
 use crate::error::ApiError;

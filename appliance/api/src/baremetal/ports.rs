@@ -1,7 +1,7 @@
 //! `/v1/ports`: network cards of nodes.
 
+use super::asked::{Asked, Body, find, object};
 use super::document::port_document;
-use super::nodes::{Asked, find, object};
 use super::query::{self, Parameters, flag};
 use super::version::Version;
 use crate::Api;
@@ -168,11 +168,7 @@ pub(super) async fn show(
     Ok(Json(Value::Object(document)))
 }
 
-pub(super) async fn create(
-    State(api): State<Api>,
-    asked: Asked,
-    body: Result<Json<Value>, axum::extract::rejection::JsonRejection>,
-) -> Result<Response, ApiError> {
+pub(super) async fn create(State(api): State<Api>, asked: Asked, body: Body) -> Result<Response, ApiError> {
     let body = object(body)?;
     let id = match body.get("uuid").and_then(Value::as_str) {
         Some(text) => {
@@ -253,7 +249,7 @@ pub(super) async fn change(
     State(api): State<Api>,
     asked: Asked,
     Path(ident): Path<String>,
-    body: Result<Json<Value>, axum::extract::rejection::JsonRejection>,
+    body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let Json(body) = body.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
     let patch: json_patch::Patch = serde_json::from_value(body)

@@ -1,7 +1,7 @@
 //! `states/*`, `management/*`, `maintenance`: verbs that change where a node stands.
 
+use super::asked::{Asked, Body, find, object};
 use super::document::{boot_mode, time};
-use super::nodes::{Asked, find, object};
 use super::version::needs;
 use crate::Api;
 use crate::error::ApiError;
@@ -21,8 +21,6 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
-
-type Body = Result<Json<Value>, axum::extract::rejection::JsonRejection>;
 
 pub(super) async fn show(State(api): State<Api>, _: Asked, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
     let view = api.engine.view();

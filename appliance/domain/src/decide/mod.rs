@@ -51,6 +51,7 @@ impl Room<'_> {
             Command::DeleteNode { id } => self.delete_node(*id),
             Command::SetMaintenance { node, on, reason } => self.set_maintenance(*node, *on, reason.as_deref()),
             Command::SetTraits { node, traits } => self.set_traits(*node, traits),
+            Command::ChangeTrait { node, name, on } => self.change_trait(*node, name, *on),
             Command::ObservePower { node, power, error } => self.observe_power(*node, *power, error.as_deref()),
             Command::PinCertificate { node, sha256 } => self.pin_certificate(*node, sha256),
 

@@ -11,6 +11,9 @@ use crate::refusal::Refusal;
 use crate::view::Change;
 use std::sync::Arc;
 
+/// Traits of one node, Ironic's limit.
+const MOST_TRAITS: usize = 50;
+
 /// What a trait may be called: Ironic takes the standard ones and `CUSTOM_…`.
 fn is_trait_name(name: &str) -> bool {
     let character = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
@@ -128,19 +131,28 @@ impl Room<'_> {
     }
 
     pub(super) fn set_traits(&mut self, id: NodeId, traits: &[String]) -> Result<Answer, Refusal> {
-        let node = self.node(id)?;
         if let Some(bad) = traits.iter().find(|name| !is_trait_name(name)) {
             return Err(Refusal::Invalid(format!(
                 "'{bad}' is not a valid trait: use capital letters, digits and '_', with CUSTOM_ in front of your own."
             )));
         }
-        if traits.len() > 50 {
-            return Err(Refusal::Invalid("A node can have at most 50 traits.".into()));
+        if traits.len() > MOST_TRAITS {
+            return Err(Refusal::Invalid(format!("A node can have at most {MOST_TRAITS} traits.")));
         }
-        let mut changed = (**node).clone();
+        let mut changed = (**self.node(id)?).clone();
         changed.settings.traits = traits.iter().cloned().collect();
         self.tell(&changed, What::NodeChanged);
         Ok(Answer::Node(self.put_node(changed)))
+    }
+
+    pub(super) fn change_trait(&mut self, id: NodeId, name: &str, on: bool) -> Result<Answer, Refusal> {
+        let mut traits = self.node(id)?.settings.traits.clone();
+        if on {
+            traits.insert(name.to_owned());
+        } else if !traits.remove(name) {
+            return Err(Refusal::NotFound { what: "Trait", name: name.to_owned() });
+        }
+        self.set_traits(id, &traits.into_iter().collect::<Vec<_>>())
     }
 
     pub(super) fn observe_power(

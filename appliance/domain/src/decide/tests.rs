@@ -278,6 +278,18 @@ fn a_change_on_old_knowledge_is_refused() {
 }
 
 #[test]
+fn one_trait_more_or_less_leaves_the_others_whoever_changes_them() {
+    let mut world = World::new();
+    let change = |name: &str, on| Command::ChangeTrait { node: NODE, name: name.into(), on };
+    world.must(change("CUSTOM_A", true));
+    world.must(change("CUSTOM_B", true));
+    world.must(change("CUSTOM_A", false));
+    assert_eq!(world.node().settings.traits.iter().collect::<Vec<_>>(), ["CUSTOM_B"]);
+    assert!(matches!(world.give(change("CUSTOM_A", false)), Err(Refusal::NotFound { .. })));
+    assert!(matches!(world.give(change("lower", true)), Err(Refusal::Invalid(_))));
+}
+
+#[test]
 fn names_and_addresses_belong_to_one_node() {
     let mut world = World::new();
     let twin = NodeSettings { name: Some("node0".into()), driver: "ipmi".into(), ..NodeSettings::default() };
