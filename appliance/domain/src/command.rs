@@ -145,6 +145,8 @@ pub enum Command {
     /// The certificate of the node's BMC, seen at enrolment.
     PinCertificate {
         node: NodeId,
+        /// `driver_info/…_address` as it was when the certificate was shown.
+        address: String,
         sha256: String,
     },
 

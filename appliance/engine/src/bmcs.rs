@@ -1,5 +1,6 @@
 //! The BMC of each node: made from its `driver_info`, kept while that stays the same, one conversation at a time.
 
+use leasehold_domain::command::Command;
 use leasehold_domain::id::NodeId;
 use leasehold_domain::node::{Node, Sealed};
 use leasehold_drivers::bmc::guard::Guarded;
@@ -125,17 +126,20 @@ impl Bmcs {
         Ok(RedfishBmc::new(config)?)
     }
 
-    /// The certificate that a Redfish BMC shows now, if it is to be pinned: there is no CA to verify it with, and none
-    /// is pinned yet. Trust on first use, at the moment when a person enrols the node.
-    pub async fn certificate_to_pin(&self, node: &Node) -> Result<Option<String>, BmcSetupError> {
+    /// The command that pins the certificate which a Redfish BMC shows now, if it is to be: there is no CA to verify it
+    /// with, and none is pinned yet. Trust on first use, when a person has enrolled the node or given it another address.
+    pub async fn certificate_to_pin(&self, node: &Node) -> Result<Option<Command>, BmcSetupError> {
         if node.settings.driver != "redfish" || node.bmc_certificate.is_some() || verify_ca(node)?.is_some() {
             return Ok(None);
         }
+        // As it is kept, not trimmed: the decision compares it.
+        let kept = node.settings.driver_info.get("redfish_address").and_then(Value::as_str);
+        let address = kept.unwrap_or_default().to_owned();
         if text(node, "redfish_address")?.starts_with("http://") {
             return Ok(None);
         }
         let shown = self.redfish(node)?.fetch_certificate_fingerprint().await?;
-        Ok(Some(hex::encode(shown)))
+        Ok(Some(Command::PinCertificate { node: node.id, address, sha256: hex::encode(shown) }))
     }
 
     fn secret(&self, node: &Node, key: &str) -> Result<String, BmcSetupError> {

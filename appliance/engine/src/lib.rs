@@ -18,7 +18,8 @@ pub mod tickets;
 use bmcs::Bmcs;
 use images::ImageStore;
 use leasehold_domain::command::{Actor, Command};
-use leasehold_domain::node::Sealed;
+use leasehold_domain::id::NodeId;
+use leasehold_domain::node::{Node, Sealed};
 use leasehold_domain::{Refusal, View};
 use leasehold_store::{Committed, SealError, Sealer, Store, SubmitError, Trace};
 use std::sync::Arc;
@@ -80,6 +81,19 @@ impl Engine {
     /// Seals a secret, bound to `context`.
     pub fn seal(&self, secret: &[u8], context: &[&[u8]]) -> Result<Sealed, SealError> {
         self.sealer.seal(secret, context)
+    }
+
+    /// The node, its BMC's certificate pinned where one is to be.
+    pub(crate) async fn pinned(&self, id: NodeId) -> Result<Arc<Node>, String> {
+        let find = || self.view().node(id).cloned().ok_or_else(|| "The node was removed.".to_owned());
+        let node = find()?;
+        let Some(pin) = self.bmcs.certificate_to_pin(&node).await.map_err(|error| error.to_string())? else {
+            return Ok(node);
+        };
+        match self.tell(pin).await.map_err(|error| error.to_string())? {
+            Some(_) => find(),
+            None => Err("The address of its BMC was changed meanwhile: ask again.".into()),
+        }
     }
 
     /// Gives a command in the engine's name. `None`: it was refused, which for the engine means that the job is no

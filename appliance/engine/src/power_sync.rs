@@ -55,7 +55,12 @@ pub(crate) async fn run(engine: Engine) {
 
 /// Reads one node's power and records it; the error, if its BMC does not answer.
 async fn look(engine: &Engine, id: NodeId) -> Option<String> {
-    let node = engine.view().node(id).cloned()?;
+    engine.view().node(id)?;
+    // Its address may have been changed since it was enrolled, and with it what is pinned.
+    let node = match engine.pinned(id).await {
+        Ok(node) => node,
+        Err(error) => return Some(error),
+    };
     let bmc = match engine.bmcs.of(&node) {
         Ok(bmc) => bmc,
         Err(error) => return Some(error.to_string()),

@@ -56,9 +56,10 @@ pub(crate) fn describe(command: &Command) -> (String, Option<String>) {
         Command::Provision { node, verb, .. } => (Some(verb.name()), node.to_string()),
         Command::Power { node, target, .. } => (Some(target.name()), node.to_string()),
         Command::SetMaintenance { node, on, .. } => (Some(if *on { "on" } else { "off" }), node.to_string()),
-        Command::SetTraits { node, .. } | Command::ChangeTrait { node, .. } | Command::ObservePower { node, .. } | Command::PinCertificate { node, .. } => {
-            (None, node.to_string())
-        }
+        Command::SetTraits { node, .. }
+        | Command::ChangeTrait { node, .. }
+        | Command::ObservePower { node, .. }
+        | Command::PinCertificate { node, .. } => (None, node.to_string()),
         Command::StartStep { job, step }
         | Command::StepProgress { job, step, .. }
         | Command::EndStep { job, step, .. } => (Some(step.name()), job.to_string()),

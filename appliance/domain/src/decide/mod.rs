@@ -53,7 +53,7 @@ impl Room<'_> {
             Command::SetTraits { node, traits } => self.set_traits(*node, traits),
             Command::ChangeTrait { node, name, on } => self.change_trait(*node, name, *on),
             Command::ObservePower { node, power, error } => self.observe_power(*node, *power, error.as_deref()),
-            Command::PinCertificate { node, sha256 } => self.pin_certificate(*node, sha256),
+            Command::PinCertificate { node, address, sha256 } => self.pin_certificate(*node, address, sha256),
 
             Command::CreatePort { id, settings } => self.create_port(*id, settings),
             Command::ChangePort { id, revision, settings } => self.change_port(*id, *revision, settings),

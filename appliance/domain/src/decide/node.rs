@@ -198,8 +198,13 @@ impl Room<'_> {
         Ok(Answer::Node(self.put_node(changed)))
     }
 
-    pub(super) fn pin_certificate(&mut self, id: NodeId, sha256: &str) -> Result<Answer, Refusal> {
+    pub(super) fn pin_certificate(&mut self, id: NodeId, address: &str, sha256: &str) -> Result<Answer, Refusal> {
         let node = self.node(id)?;
+        // What another BMC has shown, before the address was changed, must not shut this one out.
+        let (_, present) = address_of_bmc(&node.settings);
+        if present.and_then(serde_json::Value::as_str) != Some(address) {
+            return Err(Refusal::Conflict { what: "Node", name: node.title() });
+        }
         if node.bmc_certificate.as_deref().is_some_and(|pinned| pinned != sha256) {
             return Err(Refusal::InUse(format!("Another certificate is already pinned for node {}.", node.title())));
         }

@@ -278,6 +278,25 @@ fn a_change_on_old_knowledge_is_refused() {
 }
 
 #[test]
+fn a_certificate_is_pinned_for_the_address_that_showed_it() {
+    let mut world = World::new();
+    let at = |world: &mut World, address: &str| {
+        let mut settings = world.node().settings.clone();
+        settings.driver = "redfish".into();
+        settings.driver_info.insert("redfish_address".into(), address.into());
+        let revision = world.node().revision;
+        world.must(Command::ChangeNode { id: NODE, revision, settings: Box::new(settings) });
+    };
+    let pin = |address: &str| Command::PinCertificate { node: NODE, address: address.into(), sha256: "ab".into() };
+    at(&mut world, "https://one");
+    world.must(pin("https://one"));
+    at(&mut world, "https://two");
+    assert_eq!(world.node().bmc_certificate, None, "it was the other's");
+    assert!(matches!(world.give(pin("https://one")), Err(Refusal::Conflict { .. })));
+    world.must(pin("https://two"));
+}
+
+#[test]
 fn one_trait_more_or_less_leaves_the_others_whoever_changes_them() {
     let mut world = World::new();
     let change = |name: &str, on| Command::ChangeTrait { node: NODE, name: name.into(), on };

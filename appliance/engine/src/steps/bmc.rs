@@ -39,11 +39,7 @@ where
 
 /// Address and credentials work; the certificate is pinned the first time.
 pub(super) async fn check(engine: &Engine, node: &Node) -> Outcome {
-    if let Some(sha256) = engine.bmcs.certificate_to_pin(node).await.map_err(|error| error.to_string())? {
-        let pinned = engine.tell(Command::PinCertificate { node: node.id, sha256 }).await;
-        pinned.map_err(|error| error.to_string())?;
-    }
-    let node = engine.view().node(node.id).cloned().ok_or("The node was removed.")?;
+    let node = engine.pinned(node.id).await?;
     // At enrolment a wrong address must be told at once, not tried for a minute.
     let bmc = engine.bmcs.of(&node).map_err(|error| error.to_string())?;
     let identity = bmc.identity().await.map_err(|error| error.to_string())?;
