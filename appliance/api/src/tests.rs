@@ -27,6 +27,7 @@ use std::time::Duration;
 use tower_service::Service;
 use uuid::Uuid;
 
+mod images;
 mod nodes;
 
 const PASSWORD: &str = "a long enough password";
@@ -41,11 +42,15 @@ type Reply = (StatusCode, Value);
 
 impl Rig {
     async fn new() -> Rig {
+        Rig::with_images(|_| {}).await
+    }
+
+    async fn with_images(change: impl FnOnce(&mut ImageSettings)) -> Rig {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path();
         let store = Store::open(state, Options::default()).expect("a store");
         let sealer = Arc::new(Sealer::open(&KeySource::File(state.join("key"))).expect("a key"));
-        let images = ImageSettings {
+        let mut images = ImageSettings {
             folder: state.join("images"),
             import_folder: None,
             max_size: 1 << 30,
@@ -54,6 +59,7 @@ impl Rig {
             forbidden: never_fetched_from(),
             patience: Patience::default(),
         };
+        change(&mut images);
         let images = ImageStore::open(images, &store.view());
         let settings = Settings {
             agent_url: "https://10.0.0.1:8444".into(),

@@ -47,3 +47,20 @@ async fn the_next_page_of_a_nodes_ports_is_still_that_nodes() {
     assert_eq!(second["ports"][0]["address"], "52:54:00:00:00:03", "{second}");
     assert!(second.get("next").is_none());
 }
+
+#[tokio::test]
+async fn a_mask_is_never_taken_for_a_secret() {
+    let rig = Rig::new().await;
+    let born = json!({"driver": "ipmi", "driver_info": {"ipmi_password": "******"}});
+    assert_eq!(rig.call("POST", "/nodes", born).await.0, StatusCode::BAD_REQUEST);
+    rig.node("n1").await;
+    let set = async |url: &str| {
+        let patch = json!([{"op": "add", "path": "/instance_info/image_source", "value": url}]);
+        rig.call("PATCH", "/nodes/n1", patch).await.0
+    };
+    let stored = || rig.api.engine.view().node_by_name("n1").expect("there").settings.instance_info.clone();
+    assert_eq!(set("http://u:secret@server/image").await, StatusCode::OK);
+    assert_eq!(set("http://******@server/image").await, StatusCode::OK, "as it was shown");
+    assert_eq!(set("http://******@server/another").await, StatusCode::BAD_REQUEST);
+    assert_eq!(stored()["image_source"], "http://u:secret@server/image");
+}

@@ -111,6 +111,11 @@ impl Source {
         }
     }
 
+    /// The file is the disk, byte for byte.
+    pub(super) fn is_raw(&self) -> bool {
+        matches!(self, Source::Raw { .. })
+    }
+
     /// `raw` or `qcow2`.
     pub(super) fn name(&self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use leasehold_domain::command::{Actor, Answer, Command, Context};
 use leasehold_domain::decide;
 use leasehold_domain::id::ImageId;
-use leasehold_domain::image::{Checksum, Image, ImageContent, ImageStatus};
+use leasehold_domain::image::{Checksum, HashAlgorithm, Image, ImageContent, ImageStatus};
 use leasehold_domain::refusal::Refusal;
 use leasehold_store::{Store, SubmitError};
 use std::path::PathBuf;
@@ -89,15 +89,18 @@ impl ImageStore {
         store: &Store,
         import: Import,
         given_claim: Claim,
+        checksum: &Checksum,
     ) -> Result<Complete, ImageError> {
         let permit = self.worker.clone().acquire_owned().await.map_err(|_| ImageError::Stopped)?;
         let (place, given, max_size) = (import.place.clone(), import.given(), self.settings.max_size);
         let mut claim = Claim::new(self, store);
+        let sha256 = (checksum.algorithm == HashAlgorithm::Sha256).then(|| checksum.hex.clone());
         let runtime = tokio::runtime::Handle::current();
         let packed = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let source = format::open(&given, max_size)?;
-            let content = pack::pack(&source, &place.folder, pack::threads(), |bytes| {
+            let known = sha256.as_deref().filter(|_| source.is_raw());
+            let content = pack::pack(&source, known, &place.folder, pack::threads(), |bytes| {
                 if place.stopped.load(Ordering::Acquire) {
                     return Err(ImageError::Stopped);
                 }
@@ -131,7 +134,7 @@ impl ImageStore {
         self.fetcher.fetch(url, &mut sink, expect).await?;
         tracing::info!(image = %id, url = shown(url), bytes = sink.taken(), "fetched");
         let claim = verified(sink, &shown(url), checksum).await?;
-        self.complete(store, import, claim).await
+        self.complete(store, import, claim, checksum).await
     }
 
     /// Puts the files in their place, then gives the command that makes them known. Once begun it is carried through,

@@ -8,6 +8,7 @@ use super::format::{BLOCK_SIZE, Source};
 use super::sink::ZEROS;
 use leasehold_domain::image::ImageContent;
 use leasehold_wire::image_map::{Block, ImageMap, VERSION};
+use memmap2::MmapMut;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -24,9 +25,11 @@ const AHEAD: usize = 1;
 /// A block after a thread has worked on it; `None`: it is empty.
 type Packed = Result<Option<Full>, ImageError>;
 
+/// Buffers of their own mappings: the allocator would keep what it got for an image long after it is packed.
 struct Full {
-    raw: Vec<u8>,
-    frame: Vec<u8>,
+    raw: MmapMut,
+    frame: MmapMut,
+    frame_length: usize,
     sha256: String,
 }
 
@@ -36,9 +39,11 @@ pub(super) fn threads() -> usize {
 }
 
 /// Writes `data` and `map.json` into `folder`, both durable when it returns. `allow` is asked before bytes are written,
-/// and may refuse; it is asked for 0 bytes at each empty block.
+/// and may refuse; it is asked for 0 bytes at each empty block. `known_sha256`: the digest of the whole disk, where it
+/// is known already.
 pub(super) fn pack(
     source: &Source,
+    known_sha256: Option<&str>,
     folder: &Path,
     threads: usize,
     allow: impl FnMut(u64) -> Result<(), ImageError>,
@@ -51,7 +56,7 @@ pub(super) fn pack(
             workers.push(scope.spawn(move || work(source, lane, threads, &sender)));
             lanes.push(receiver);
         }
-        let written = write(source, folder, &lanes, allow);
+        let written = write(source, known_sha256, folder, &lanes, allow);
         // Workers that wait to hand over a block stop here.
         drop(lanes);
         // A worker that panicked was noticed by its silence; the panic goes no further.
@@ -85,25 +90,27 @@ fn block(source: &Source, compressor: &mut zstd::bulk::Compressor<'_>, offset: u
     if !source.holds(offset, length as u64)? {
         return Ok(None);
     }
-    let mut raw = vec![0; length];
+    let mut raw = MmapMut::map_anon(length)?;
     source.read_at(&mut raw, offset).map_err(unreadable)?;
     if raw[..] == ZEROS[..length] {
         return Ok(None);
     }
-    let frame = compressor.compress(&raw)?;
+    let mut frame = MmapMut::map_anon(zstd::zstd_safe::compress_bound(length))?;
+    let frame_length = compressor.compress_to_buffer(&raw, &mut frame[..])?;
     let sha256 = hex::encode(Sha256::digest(&raw));
-    Ok(Some(Full { raw, frame, sha256 }))
+    Ok(Some(Full { raw, frame, frame_length, sha256 }))
 }
 
 fn write(
     source: &Source,
+    known_sha256: Option<&str>,
     folder: &Path,
     lanes: &[Receiver<Packed>],
     mut allow: impl FnMut(u64) -> Result<(), ImageError>,
 ) -> Result<ImageContent, ImageError> {
     let size = source.size();
     let mut data = BufWriter::with_capacity(1 << 20, File::create(folder.join("data"))?);
-    let mut whole = Sha256::new();
+    let mut whole = known_sha256.is_none().then(Sha256::new);
     let mut blocks = Vec::new();
     let mut stored_size = 0_u64;
     let offsets = (0..size).step_by(BLOCK_SIZE);
@@ -114,13 +121,18 @@ fn write(
         let length = length_at(source, offset);
         let Some(full) = packed else {
             allow(0)?;
-            whole.update(&ZEROS[..length]);
+            if let Some(whole) = &mut whole {
+                whole.update(&ZEROS[..length]);
+            }
             continue;
         };
-        let stored_length = full.frame.len() as u64;
+        let frame = &full.frame[..full.frame_length];
+        let stored_length = frame.len() as u64;
         allow(stored_length)?;
-        whole.update(&full.raw);
-        data.write_all(&full.frame)?;
+        if let Some(whole) = &mut whole {
+            whole.update(&full.raw);
+        }
+        data.write_all(frame)?;
         blocks.push(Block {
             offset,
             length: u32::try_from(length).map_err(std::io::Error::other)?,
@@ -131,7 +143,8 @@ fn write(
         stored_size += stored_length;
     }
     data.into_inner().map_err(|error| error.into_error())?.sync_all()?;
-    let raw_sha256 = hex::encode(whole.finalize());
+    let hashed = whole.map(|whole| hex::encode(whole.finalize()));
+    let raw_sha256 = hashed.or(known_sha256.map(str::to_owned)).unwrap_or_default();
     let block_size = u32::try_from(BLOCK_SIZE).map_err(std::io::Error::other)?;
     let map = ImageMap { version: VERSION, size, sha256: raw_sha256.clone(), block_size, stored_size, blocks };
     let text = serde_json::to_vec(&map).map_err(std::io::Error::other)?;
@@ -170,15 +183,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let source = disk(folder.path());
         let mut results = Vec::new();
-        for threads in [1, 2, 3, 16] {
-            let content = pack(&source, folder.path(), threads, |_| Ok(())).expect("packed");
+        let given = std::fs::read(folder.path().join("given")).expect("read");
+        let whole = hex::encode(Sha256::digest(given));
+        for (threads, known) in [(1, None), (2, None), (3, Some(&*whole)), (16, None)] {
+            let content = pack(&source, known, folder.path(), threads, |_| Ok(())).expect("packed");
             let read = |name: &str| std::fs::read(folder.path().join(name)).expect("read");
             results.push((content, read("data"), read("map.json")));
         }
         assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
         let map: ImageMap = serde_json::from_slice(&results[0].2).expect("a map");
         assert_eq!((map.validate(), map.blocks.len()), (Ok(()), 4));
-        let whole = hex::encode(Sha256::digest(std::fs::read(folder.path().join("given")).expect("read")));
         assert_eq!(results[0].0.raw_sha256, whole);
     }
 
@@ -187,7 +201,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let source = disk(folder.path());
         let left = AtomicU64::new(5 << 20);
-        let refused = pack(&source, folder.path(), 2, |bytes| {
+        let refused = pack(&source, None, folder.path(), 2, |bytes| {
             let got = left.load(Ordering::Relaxed).checked_sub(bytes);
             left.store(got.ok_or(ImageError::DiskFull)?, Ordering::Relaxed);
             Ok(())
@@ -206,7 +220,7 @@ mod tests {
         clusters.push(Cluster::Deflated(vec![0xff; 600]));
         std::fs::write(folder.path().join("given"), qcow2(64 << 20, &clusters)).expect("written");
         let source = open(&folder.path().join("given"), 1 << 30).expect("its tables are fine");
-        let refused = pack(&source, folder.path(), 2, |_| Ok(())).expect_err("a refusal").to_string();
+        let refused = pack(&source, None, folder.path(), 2, |_| Ok(())).expect_err("a refusal").to_string();
         assert!(refused.contains("cannot be read at byte 4194304"), "{refused}");
     }
 }

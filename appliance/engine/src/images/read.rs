@@ -114,7 +114,7 @@ mod tests {
             let given = folder.path().join("given");
             std::fs::write(&given, &disk).expect("written");
             let source = format::open(&given, 1 << 30).expect("a disk");
-            let content = pack::pack(&source, folder.path(), 2, |_| Ok(())).expect("packed");
+            let content = pack::pack(&source, None, folder.path(), 2, |_| Ok(())).expect("packed");
             prop_assert_eq!(content.raw_size, disk.len() as u64);
             let stored = StoredImage::open(folder.path()).expect("opened");
             let until = (start as usize + length).min(disk.len());

@@ -76,7 +76,7 @@ impl Upload {
             return Ok(image);
         }
         images.replace_failed(&store, &actor, &name).await?;
-        let complete = images.complete(&store, import, claim).await?;
+        let complete = images.complete(&store, import, claim, &checksum).await?;
         let content = Some(complete.content.clone());
         let image = Image { content, ..new_image(id, Some(name), None, checksum, ImageStatus::Active) };
         images.keep(&store, complete, Command::AddImage(Box::new(image)), actor).await
