@@ -34,16 +34,19 @@ pub(super) fn driver_info(node: &Node) -> Map<String, Value> {
 fn instance_info(node: &Node) -> Map<String, Value> {
     let mut info = node.settings.instance_info.clone();
     for (key, value) in &mut info {
-        let secret = key.ends_with("password") || key == "configdrive";
-        if secret {
-            *value = MASK.into();
-        } else if let Value::String(text) = value
-            && let Some(masked) = without_credentials(text)
-        {
-            *value = masked.into();
+        if let Some(masked) = masked(key, value) {
+            *value = masked;
         }
     }
     info
+}
+
+/// What is shown in place of a member of `instance_info`; `None`: the member itself.
+pub(super) fn masked(key: &str, value: &Value) -> Option<Value> {
+    if key.ends_with("password") || key == "configdrive" {
+        return Some(MASK.into());
+    }
+    value.as_str().and_then(without_credentials).map(Value::from)
 }
 
 /// `scheme://user:password@host/…` with the part before `@` masked.

@@ -4,7 +4,7 @@
 //! new one is sealed here, before it reaches the store.
 
 use super::asked::{Asked, known_driver};
-use super::document::{MASK, Shown};
+use super::document::{MASK, Shown, masked};
 use super::fields::{Change, LABELS, LabelKind, NODE_FIELDS, field, interface};
 use super::version::Version;
 use crate::Api;
@@ -183,7 +183,7 @@ fn settings(
         driver_secrets: secrets,
         properties: read.object("properties")?,
         extra: read.object("extra")?,
-        instance_info: unmasked(read.object("instance_info")?, &before.instance_info),
+        instance_info: unmasked(read.object("instance_info")?, &before.instance_info)?,
         instance_uuid,
         resource_class: read.short_text("resource_class", 80)?,
         description: read.short_text("description", 4096)?,
@@ -215,16 +215,21 @@ fn is_another_drivers(name: &str, given: &str) -> bool {
     leasehold_engine::bmcs::DRIVERS.iter().any(|driver| interface(name, driver).as_deref() == Some(given))
 }
 
-/// What was masked for the reader and came back so is what it was.
-fn unmasked(mut now: Map<String, Value>, before: &Map<String, Value>) -> Map<String, Value> {
+/// What was masked for the reader and came back so is what it was. Anything else with a mask in it would be taken for a
+/// secret.
+fn unmasked(mut now: Map<String, Value>, before: &Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
     for (key, value) in &mut now {
-        if value.as_str().is_some_and(|text| text.contains(MASK))
-            && let Some(old) = before.get(key)
-        {
-            *value = old.clone();
+        if !value.as_str().is_some_and(|text| text.contains(MASK)) {
+            continue;
         }
+        let old = before.get(key).filter(|old| masked(key, old).as_ref().unwrap_or(*old) == value);
+        *value = old.cloned().ok_or_else(|| mask_given(&format!("instance_info/{key}")))?;
     }
-    now
+    Ok(now)
+}
+
+fn mask_given(member: &str) -> ApiError {
+    ApiError::bad_request(format!("{member} contains {MASK}, which stands for a secret: write the secret itself."))
 }
 
 type Secrets = BTreeMap<String, leasehold_domain::node::Sealed>;
@@ -248,6 +253,7 @@ fn split_secrets(
         };
         let sealed = match before.driver_secrets.get(&key) {
             Some(old) if text == MASK => old.clone(),
+            None if text == MASK => return Err(mask_given(&format!("driver_info/{key}"))),
             _ => api
                 .engine
                 .seal(text.as_bytes(), &secret_context(&id, &key))
