@@ -105,6 +105,11 @@ impl StepName {
             StepName::ReleaseInstance | StepName::Unknown => 60,
         }
     }
+
+    /// Seconds that a step has when it is taken up again after a restart, however long that took.
+    pub fn least_seconds(self) -> i64 {
+        self.deadline_seconds() / 4
+    }
 }
 
 /// Where a step stands.
@@ -194,6 +199,9 @@ pub struct Job {
     pub created_at: Timestamp,
     pub ended_at: Option<Timestamp>,
 }
+
+/// What the timeline says of an inventory that was waited for.
+pub const INVENTORY_ARRIVED: &str = "the inventory arrived";
 
 /// The version of the lists in [`plan`].
 pub const JOB_VERSION: u32 = 1;

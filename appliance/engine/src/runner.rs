@@ -65,11 +65,15 @@ async fn report(engine: &Engine, command: Command) -> Option<Answer> {
 /// Returns when the current step's time is over. Asked just after the step began: from then on time is counted, not
 /// read from the clock, which may jump.
 async fn deadline(job: &Arc<Job>) {
-    let Some(deadline) = job.current().and_then(|step| step.deadline) else {
+    let Some((step, deadline)) = job.current().and_then(|step| Some((step, step.deadline?))) else {
         return std::future::pending().await;
     };
-    let left = deadline.duration_since(Timestamp::now()).as_secs();
-    tokio::time::sleep(Duration::from_secs(left.max(0).unsigned_abs())).await;
+    let limit = step.name.deadline_seconds();
+    let left = match step.attempts {
+        ..=1 => limit,
+        _ => deadline.duration_since(Timestamp::now()).as_secs().clamp(step.name.least_seconds(), limit),
+    };
+    tokio::time::sleep(Duration::from_secs(left.unsigned_abs())).await;
 }
 
 /// Returns when the job's agent says that it cannot go on.

@@ -5,7 +5,7 @@ use super::Room;
 use crate::command::{Answer, StepEnd};
 use crate::event::What;
 use crate::id::JobId;
-use crate::job::{Job, StepName, StepState};
+use crate::job::{INVENTORY_ARRIVED, Job, StepName, StepRecord, StepState};
 use crate::node::{AgentContact, Node};
 use crate::refusal::Refusal;
 use crate::view::Change;
@@ -58,15 +58,20 @@ impl Room<'_> {
         }
         self.changes.push(Change::PutInventory(node.id, Arc::new(inventory.clone())));
         self.tell(&node, What::InventorySaved);
-        if waits_in(&job, StepName::AwaitInventory) {
+        let wanted = |step: &StepRecord| step.name == StepName::AwaitInventory && step.state != StepState::Done;
+        if job.steps.iter().any(wanted) {
             let mut changed = (*node).clone();
             changed.inspection_finished_at = Some(self.context.now);
             let properties = &mut changed.settings.properties;
             for (key, value) in properties_of(inventory) {
                 properties.entry(key).or_insert(value);
             }
-            let detail = Some("the inventory arrived".to_owned());
-            return self.finish_step(&job, &changed, StepName::AwaitInventory, &StepEnd::Done(detail));
+            if waits_in(&job, StepName::AwaitInventory) {
+                let detail = Some(INVENTORY_ARRIVED.to_owned());
+                return self.finish_step(&job, &changed, StepName::AwaitInventory, &StepEnd::Done(detail));
+            }
+            // A machine can be quicker than its BMC: the start is not yet recorded as done. The step will look.
+            return Ok(Answer::Node(self.put_node(changed)));
         }
         Ok(Answer::Node(node))
     }

@@ -15,8 +15,6 @@ use std::sync::Arc;
 
 /// Details are kept short: they are shown in tables.
 const DETAIL_LENGTH: usize = 2000;
-/// A step that is taken up again has at least this part of its time, one divided by it.
-const RESTART_SHARE: i64 = 4;
 
 impl Room<'_> {
     /// A running job that still holds its node.
@@ -36,14 +34,14 @@ impl Room<'_> {
         let record = current(&mut changed, name)?;
         record.state = StepState::Running;
         record.attempts += 1;
-        // The start is that of the first attempt, and so is the deadline, within bounds: a quarter of the time is left
+        // The start is that of the first attempt, and so is the deadline, within bounds: its least time is left
         // however long the appliance was down, and never more than all of it wherever the clock has jumped.
         record.started_at.get_or_insert(self.context.now);
         let limit = name.deadline_seconds();
         let attempt = record.attempts;
         let after =
             |seconds| self.context.now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(self.context.now);
-        let (least, most) = (after(limit / RESTART_SHARE), after(limit));
+        let (least, most) = (after(name.least_seconds()), after(limit));
         record.deadline = Some(record.deadline.map_or(most, |deadline| deadline.clamp(least, most)));
         if name == StepName::PowerCycle {
             changed.boots += 1;

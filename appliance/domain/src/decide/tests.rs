@@ -219,6 +219,22 @@ fn a_machine_that_missed_its_boot_is_started_again_with_fresh_time() {
 }
 
 #[test]
+fn an_inventory_that_comes_before_it_is_waited_for_is_kept() {
+    let mut world = World::at(&[Verb::Manage]);
+    world.verb(Verb::Inspect).expect("legal");
+    world.work(|_| StepEnd::Done(None));
+    let job = world.job().expect("running");
+    world.must(Command::StartStep { job: job.id, step: StepName::PowerCycle });
+    let inventory = json!({"inventory": {"cpu": {"count": 2}}});
+    world.must(Command::SaveInventory { job: job.id, boot: 1, inventory });
+    assert_eq!(world.node().provision_state, ProvisionState::Inspecting, "the start is not yet done");
+    assert!(world.node().inspection_finished_at.is_some(), "the wait will see it");
+    assert_eq!(world.node().settings.properties.get("cpus"), Some(&json!(2)));
+    world.finish();
+    assert_eq!(world.node().provision_state, ProvisionState::Manageable);
+}
+
+#[test]
 fn a_step_taken_up_again_has_time_wherever_the_clock_has_gone() {
     let mut world = World::at(&[Verb::Manage]);
     world.verb(Verb::Inspect).expect("legal");

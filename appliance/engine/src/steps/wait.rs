@@ -4,15 +4,22 @@ use super::{Outcome, agent};
 use crate::{Engine, diagnosis};
 use jiff::Timestamp;
 use leasehold_domain::command::Command;
-use leasehold_domain::job::{Job, StepName};
+use leasehold_domain::job::{INVENTORY_ARRIVED, Job, StepName};
 
 /// The agent's own report ends the step; until then there is nothing to do, but for a machine that missed its boot.
 pub(super) async fn for_machine(engine: &Engine, job: &Job, step: StepName) -> Outcome {
     // It may have called in the moment between its start and this step.
-    if step == StepName::AwaitAgent
-        && let Ok(agent) = agent::contact(engine, job)
-    {
-        return Ok(Some(format!("the agent ({}) called from {}", agent.version, agent.callback_url)));
+    match step {
+        StepName::AwaitInventory => {
+            if super::node_of(engine, job)?.inspection_finished_at.is_some() {
+                return Ok(Some(INVENTORY_ARRIVED.to_owned()));
+            }
+        }
+        _ => {
+            if let Ok(agent) = agent::contact(engine, job) {
+                return Ok(Some(format!("the agent ({}) called from {}", agent.version, agent.callback_url)));
+            }
+        }
     }
     let taken_up_again = job.current().is_some_and(|record| record.attempts > 1);
     if taken_up_again {
