@@ -101,6 +101,9 @@ pub(super) struct PacketSocket {
     mac: [u8; 6],
 }
 
+/// What a packet socket is waited for with: when its interface goes away, an error is all that the kernel tells.
+pub(super) const READABLE_OR_LOST: Interest = Interest::READABLE.add(Interest::ERROR);
+
 /// Room for the one control message that is asked for, with its alignment.
 #[repr(align(8))]
 struct Control([u8; 64]);
@@ -126,7 +129,7 @@ impl PacketSocket {
     /// Hands the socket to the runtime, to be woken when there is a frame. Must be called inside a runtime.
     pub(super) fn register(self) -> io::Result<AsyncFd<PacketSocket>> {
         // SAFETY: the socket owns its descriptor, never changes it, and is owned by what is returned.
-        Ok(unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }?)
+        Ok(unsafe { AsyncFd::register_with_interest(self, READABLE_OR_LOST) }?)
     }
 
     /// The Ethernet address of the interface.

@@ -9,7 +9,7 @@
 use super::config::{BadConfig, BootConfig, check};
 use super::frame::{self, Datagram, EVERYBODY, Way};
 use super::handle::{Action, Answer, Arrival, Outcome, Write, handle};
-use super::packet::{Hear, PacketSocket};
+use super::packet::{Hear, PacketSocket, READABLE_OR_LOST};
 use super::probe::Probes;
 use super::rival::Rivals;
 use crate::trace::{BootEvent, BootWhat, TraceSink};
@@ -354,10 +354,11 @@ where
 {
     let mut buffer = vec![0; BUFFER];
     loop {
-        let mut ready = match socket.readable().await {
+        let mut ready = match socket.ready(READABLE_OR_LOST).await {
             Ok(ready) => ready,
             Err(error) => return error,
         };
+        let lost = ready.ready().is_error();
         // As many as there are, but not for ever: other tasks of this thread have packets, too.
         for _ in 0..64 {
             match ready.try_io(|socket| socket.get_ref().receive(&mut buffer)) {
@@ -365,6 +366,8 @@ where
                 Ok(Ok(note)) => hear(&buffer[..note.length], note),
                 Ok(Err(error)) if is_passing(&error) => {}
                 Ok(Err(error)) => return error,
+                // A send may have met the error before: the kernel tells it once.
+                Err(_would_block) if lost => return io::Error::from_raw_os_error(libc::ENETDOWN),
                 Err(_would_block) => break,
             }
         }
@@ -431,7 +434,6 @@ impl Interface {
         count(&self.counters.rival_messages);
         if let Some(seen) = lock(&self.rivals).saw(server, self.now()) {
             let interface = self.config.interface.clone();
-            tracing::warn!(%interface, %server, seen, "another DHCP server answers on this interface");
             self.tell(BootEvent {
                 client_ip: None,
                 mac: None,

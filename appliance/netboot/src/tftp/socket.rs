@@ -4,7 +4,7 @@ use super::gso;
 use leasehold_protocols::tftp::Run;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg_addr, sendto, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 
@@ -31,6 +31,15 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) fn address(&self) -> SocketAddrV4 {
         self.address
+    }
+
+    /// Binds it to its interface again: the kernel means the one that was there, not one of the same name that was made
+    /// after it.
+    pub(super) fn attach_again(&self) {
+        if let Some(interface) = &self.interface {
+            // It may be away, or not yet back; the next time counts.
+            let _ = SockRef::from(&self.socket).bind_device(Some(interface.as_bytes()));
+        }
     }
 }
 

@@ -28,6 +28,8 @@ const REQUESTS_PER_TURN: usize = 32;
 const COPY: Duration = Duration::from_secs(1);
 /// A transfer whose client has been silent from the start for this long makes room for others when all slots are taken.
 const UNANSWERED: Duration = Duration::from_secs(1);
+/// How often the listeners are bound to their interfaces again, in case one was deleted and made anew.
+const ATTACH: Duration = Duration::from_secs(2);
 /// Longer than any packet of a client but a request.
 const LONGEST_ANSWER: usize = 600;
 
@@ -84,9 +86,15 @@ impl Worker {
     /// Serves until the signal to stop.
     pub(super) fn run(mut self) {
         let mut events = Vec::with_capacity(EVENTS);
+        let mut attach = self.now() + ATTACH;
         loop {
-            let wait = self.timers.next().map(|at| at.saturating_sub(self.now()));
-            let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+            let now = self.now();
+            if now >= attach {
+                self.listeners.iter().for_each(Listener::attach_again);
+                attach = now + ATTACH;
+            }
+            let wait = self.timers.next().map_or(attach, |at| at.min(attach)).saturating_sub(now);
+            let wait = Timespec::try_from(wait).ok();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), wait.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
