@@ -80,6 +80,11 @@ impl Bmcs {
         Ok(bmc)
     }
 
+    /// Lets go of the BMCs of nodes that are no more.
+    pub(crate) fn forget_others(&self, known: impl Fn(NodeId) -> bool) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| known(*id));
+    }
+
     /// What `validate` says: nothing, or what is missing.
     pub fn validate(&self, node: &Node) -> Result<(), BmcSetupError> {
         self.connect(node).map(|_| ())

@@ -70,7 +70,7 @@ impl Engine {
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(supervisor::run(self.clone()));
         tasks.spawn(power_sync::run(self.clone()));
-        Running { _tasks: tasks }
+        Running { tasks }
     }
 
     /// The state now.
@@ -114,5 +114,15 @@ impl Engine {
 
 /// The engine at work; dropping it stops it at once (jobs go on at the next start).
 pub struct Running {
-    _tasks: tokio::task::JoinSet<()>,
+    tasks: tokio::task::JoinSet<()>,
+}
+
+impl Running {
+    /// Returns when a part has ended, which is a defect: without it jobs would hang in silence.
+    pub async fn failed(&mut self) -> String {
+        match self.tasks.join_next().await {
+            Some(Err(error)) => format!("a part of the engine failed: {error}"),
+            _ => "a part of the engine has ended".into(),
+        }
+    }
 }

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -29,7 +29,10 @@ pub(crate) fn password_file(state: &Path) -> PathBuf {
 /// Makes the state folder, for us alone.
 pub(crate) fn make_folder(state: &Path) -> anyhow::Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
-    made.with_context(|| format!("the state folder {} cannot be made", state.display()))
+    made.with_context(|| format!("the state folder {} cannot be made", state.display()))?;
+    // One that was there before may be open to others.
+    let closed = fs::set_permissions(state, fs::Permissions::from_mode(0o700));
+    closed.with_context(|| format!("the state folder {} cannot be closed to others", state.display()))
 }
 
 /// Writes a file that only we can read: complete and durable, or not at all.
@@ -101,7 +104,12 @@ fn make_certificate(names: Vec<String>) -> anyhow::Result<(String, String)> {
 /// Makes the administrator when there is no user yet. The password stands in its file before the user exists, so that a
 /// crash between the two leaves a box that can be entered.
 pub(crate) async fn administrator(store: &Store, state: &Path) -> anyhow::Result<()> {
-    if store.view().users().next().is_some() {
+    let view = store.view();
+    if view.users().next().is_some() {
+        // A crash between the change of the password and the removal of its file leaves one that opens nothing.
+        if view.users().all(|user| !user.one_time) {
+            fs::remove_file(password_file(state)).ok();
+        }
         return Ok(());
     }
     let password = random_password()?;
@@ -133,7 +141,6 @@ fn random_password() -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_second_start_finds_the_same_certificate_and_only_we_can_read_the_key() {

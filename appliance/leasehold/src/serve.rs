@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 /// Runs the appliance until it is told to stop.
 pub(crate) fn main(arguments: &ServeArguments) -> anyhow::Result<()> {
@@ -115,22 +116,31 @@ async fn run_with(
     let _servers = netboot::start(&engine, interfaces, files, &scripts).await?;
 
     let owner = rustix::process::geteuid().as_raw();
-    tokio::spawn(http::tcp(public, tls.clone(), leasehold_api::public(api.clone())));
-    tokio::spawn(http::unix(local, leasehold_api::local(api.clone()), move |uid| uid == 0 || uid == owner));
+    let mut listeners = JoinSet::new();
+    listeners.spawn(http::tcp(public, tls.clone(), leasehold_api::public(api.clone())));
+    listeners.spawn(http::unix(local, leasehold_api::local(api.clone()), move |uid| uid == 0 || uid == owner));
     for listener in agents {
-        tokio::spawn(http::tcp(listener, Some(identity.tls.clone()), leasehold_api::boot(api.clone())));
+        listeners.spawn(http::tcp(listener, Some(identity.tls.clone()), leasehold_api::boot(api.clone())));
     }
-    let _running = engine.start();
+    let mut running = engine.start();
 
     let scheme = if tls.is_some() { "https" } else { "http" };
     let base = format!("{scheme}://{public_address}");
     tell_ready(ready_file, &base, config, interfaces)?;
     tracing::info!(url = base, nodes = store.view().node_count(), "ready");
-    wait_for_the_end().await;
+    // A part that ends by itself is a defect; the service manager starts the program again, and its jobs go on.
+    let failure = tokio::select! {
+        () = wait_for_the_end() => None,
+        why = running.failed() => Some(why),
+        _ = listeners.join_next() => Some("a listener has ended".to_owned()),
+    };
     tracing::info!("stopping");
     sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
     std::fs::remove_file(config.socket()).ok();
-    Ok(())
+    match failure {
+        Some(why) => anyhow::bail!("{why}; see the log"),
+        None => Ok(()),
+    }
 }
 
 /// The sealing key: a systemd credential where there is one, else a file of our own.
