@@ -75,6 +75,9 @@ async fn an_image_is_uploaded_shown_and_deleted() {
     assert_eq!(rig.image("GET", "", "", &[]).await.1["images"], json!([]));
 }
 
+/// Status, query, body, headers, words of the refusal.
+type Case<'a> = (StatusCode, &'a str, Body, &'a [(&'a str, &'a str)], &'a str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_uploads_are_refused_and_leave_nothing() {
     let rig = Rig::new().await;
@@ -87,7 +90,7 @@ async fn bad_uploads_are_refused_and_leave_nothing() {
     ]));
     let wrong = format!("sha256:{}", "0".repeat(64));
     let text = sha256(b"text");
-    let cases: [(StatusCode, &str, Body, &[(&str, &str)], &str); 13] = [
+    let cases: [Case<'_>; 13] = [
         (StatusCode::BAD_REQUEST, "?name=x", bytes.clone().into(), &[RAW], "is missing"),
         (StatusCode::BAD_REQUEST, "?name=x", bytes.clone().into(), &[RAW, ("x-checksum", "md5:00")], "can be forged"),
         (StatusCode::BAD_REQUEST, "?name=x", bytes.clone().into(), &[RAW, ("x-checksum", &wrong)], "does not match"),

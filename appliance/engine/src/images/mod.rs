@@ -86,18 +86,8 @@ impl ImageStore {
     /// Opens the folder. What imports left that were cut off, and folders of images that `view` does not know, are
     /// removed.
     pub fn open(settings: ImageSettings, view: &View) -> Result<ImageStore, std::io::Error> {
-        let incoming = settings.folder.join("incoming");
-        remove_folder(&incoming)?;
-        std::fs::create_dir_all(&incoming)?;
-        for entry in std::fs::read_dir(&settings.folder)? {
-            let entry = entry?;
-            let id = entry.file_name().to_str().and_then(|name| Uuid::parse_str(name).ok()).map(ImageId);
-            // Other names are not ours: they stay.
-            if let Some(id) = id.filter(|id| view.image(*id).is_none_or(|image| image.status != ImageStatus::Active)) {
-                tracing::info!(image = %id, "a folder that belongs to no image is removed");
-                remove_folder(&entry.path())?;
-            }
-        }
+        sweep(&settings.folder, view)?;
+        std::fs::create_dir(settings.folder.join("incoming"))?;
         let guard = Guard::new(&settings.forbidden);
         Ok(ImageStore {
             fetcher: Fetcher::new(settings.import_folder.clone(), guard, settings.patience),
@@ -241,6 +231,40 @@ pub fn find<'a>(view: &'a View, ident: &str) -> Option<&'a Arc<Image>> {
         Ok(id) => view.image(ImageId(id)),
         Err(_) => view.image_by_name(ident),
     }
+}
+
+/// What begins so is on its way out.
+const SWEPT: &str = "swept-";
+
+/// Puts away what belongs to no image. Large files take their time to go: that is left to a thread, so that the start
+/// need not wait.
+fn sweep(folder: &Path, view: &View) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let is_active = |id| view.image(ImageId(id)).is_some_and(|image| image.status == ImageStatus::Active);
+    let mut doomed = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let goes = match Uuid::parse_str(&name) {
+            Ok(id) => !is_active(id),
+            // Other names are not ours: they stay.
+            Err(_) => name == "incoming" || name.starts_with(SWEPT),
+        };
+        if goes {
+            let aside = folder.join(format!("{SWEPT}{}", Uuid::new_v4()));
+            std::fs::rename(entry.path(), &aside)?;
+            doomed.push(aside);
+        }
+    }
+    std::thread::spawn(move || {
+        for folder in doomed {
+            if let Err(error) = remove_folder(&folder) {
+                tracing::warn!(folder = %folder.display(), %error, "what an import left could not be removed");
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Removes a folder with all that is in it; none is fine too.
