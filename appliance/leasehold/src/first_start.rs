@@ -47,7 +47,9 @@ pub(crate) fn write_private(path: &Path, text: &[u8]) -> anyhow::Result<()> {
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&part, path)?;
-        fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        // A bare file name has an empty parent: the folder we are in.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::File::open(folder)?.sync_all()
     };
     written().with_context(|| format!("{} cannot be written", path.display()))
 }
