@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use leasehold_rack::say;
 use leasehold_rack::stop::Stop;
+use leasehold_rack::sweep;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -49,6 +50,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let boot_files = file_from("LEASEHOLD_BOOT_IMAGES", "the folder that leasehold-boot-images wrote")?;
     let stop = Stop::on_signals()?;
     say::start_clock();
+    // A run that was killed could not remove its folder.
+    sweep::sweep()?;
     let mut world = World::make(program, boot_files, arguments.keep.as_deref(), &stop)?;
     let (mut passed, mut failed) = (0, 0);
     for (name, scenario) in scenarios::ALL {
