@@ -130,6 +130,7 @@ pub(crate) async fn start(
             interface: interface.config.name.clone(),
             pools: vec![interface.pool()],
             source: interface.source(),
+            unknown_machines: interface.config.unknown_machines,
             probe: BootConfig::PROBE,
         })
         .collect();

@@ -14,6 +14,8 @@ pub struct BootConfig {
     pub pools: Vec<Pool>,
     /// Where the machines find their boot files.
     pub source: BootSource,
+    /// Whether a machine that no node's port names gets an address at all.
+    pub unknown_machines: bool,
     /// How long an answer to an ARP probe is waited for, before an address that nobody of ours has is offered.
     pub probe: Duration,
 }
@@ -113,6 +115,7 @@ pub(super) mod tests {
                 script_url: format!("http://{server}/boot/script"),
                 unknown: UnknownMachines::NoBoot,
             },
+            unknown_machines: true,
             probe: Duration::ZERO,
         }
     }

@@ -102,6 +102,11 @@ pub fn handle(
             },
         ));
     }
+    if !config.unknown_machines && view.port_by_mac(case.mac).is_none() {
+        let why = "no node has a port with this address, and machines that are nobody's node get none here".into();
+        outcome.events.push(case.event(None, BootWhat::DhcpIgnored { why }));
+        return outcome;
+    }
     let ask = match case.ask() {
         Ok(ask) => ask,
         Err(why) => {

@@ -204,6 +204,17 @@ fn a_node_keeps_one_address_through_all_its_loaders_without_a_write() {
 }
 
 #[test]
+fn machines_that_are_nobodys_node_can_be_left_alone() {
+    let discover = ClientMessage::discover(Firmware::Linux, MAC, 1);
+    let mut strangers = World::new(View::default());
+    strangers.config.unknown_machines = false;
+    assert!(ignored(&strangers.broadcast(&discover)).contains("nobody's node"));
+    let mut nodes = World::new(known(false));
+    nodes.config.unknown_machines = false;
+    assert!(some_answer(&nodes.broadcast(&discover)).is_some());
+}
+
+#[test]
 fn answers_go_the_way_of_the_rfc() {
     let mut world = World::new(View::default());
     let unicast = ClientMessage::discover(Firmware::IpxeBios, MAC, 1);
