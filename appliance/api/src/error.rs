@@ -72,3 +72,8 @@ impl IntoResponse for ApiError {
 pub(crate) async fn no_such_path(uri: Uri) -> ApiError {
     ApiError::not_found(format!("There is nothing at {}.", uri.path()))
 }
+
+/// For a method that a path does not take.
+pub(crate) async fn no_such_method(method: axum::http::Method, uri: Uri) -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}.", uri.path()))
+}

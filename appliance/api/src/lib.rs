@@ -55,13 +55,18 @@ pub fn public(api: Api) -> Router {
         .merge(images::public_router(&api))
         .merge(health::public_router(&api))
         .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(api)
 }
 
 /// What nodes reach on the provisioning network: agents' calls and their images.
 pub fn boot(api: Api) -> Router {
-    agent::router().fallback(error::no_such_path).layer(DefaultBodyLimit::max(4 << 20)).with_state(api)
+    agent::router()
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(DefaultBodyLimit::max(4 << 20))
+        .with_state(api)
 }
 
 /// What the local command line reaches; the socket's peer credentials have been checked.
@@ -71,6 +76,7 @@ pub fn local(api: Api) -> Router {
         .merge(images::local_router())
         .merge(health::local_router())
         .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(1 << 20))
         .with_state(api)
 }

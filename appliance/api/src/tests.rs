@@ -260,6 +260,8 @@ async fn bad_bodies_are_refused_and_change_nothing() {
         assert_eq!(rig.call("GET", path, Value::Null).await.0, StatusCode::NOT_FOUND, "{path}");
     }
     assert_eq!(rig.raw("GET", "/elsewhere", "", &[]).await.0, StatusCode::NOT_FOUND);
+    let (status, answer) = rig.raw("DELETE", "/baremetal/v1/drivers", "", &[]).await;
+    assert_eq!((status, fault(&answer).contains("does not take DELETE")), (StatusCode::METHOD_NOT_ALLOWED, true));
 }
 
 #[tokio::test]
