@@ -6,35 +6,24 @@
 use crate::Api;
 use crate::auth::{self, Caller, known_callers};
 use crate::error::ApiError;
-use axum::extract::{Path, Query, State};
+use crate::named::find;
+use crate::timeline;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use jiff::Timestamp;
 use leasehold_domain::View;
 use leasehold_domain::command::Command;
-use leasehold_domain::id::NodeId;
-use leasehold_domain::job::{Job, JobState, StepState};
+use leasehold_domain::job::{Job, JobState};
 use leasehold_domain::node::Node;
-use leasehold_engine::diagnosis;
-use leasehold_store::ReadError;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
-use uuid::Uuid;
-
-/// Entries of the boot trace that one answer holds.
-const TRACE_LIMIT: usize = 500;
-/// Longest time that a request for news waits.
-const LONGEST_WAIT: u64 = 60;
 
 fn nodes() -> Router<Api> {
     Router::new()
         .route("/appliance/v1/nodes", get(list))
         .route("/appliance/v1/nodes/{node}", get(show))
-        .route("/appliance/v1/nodes/{node}/trace", get(trace))
+        .route("/appliance/v1/nodes/{node}/trace", get(timeline::trace))
 }
 
 pub(crate) fn router(api: &Api) -> Router<Api> {
@@ -44,14 +33,6 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
 /// For the local socket, whose peer has been checked by its credentials.
 pub(crate) fn local_router() -> Router<Api> {
     nodes()
-}
-
-fn find<'a>(view: &'a View, ident: &str) -> Result<&'a Arc<Node>, ApiError> {
-    let by_id = Uuid::parse_str(ident).ok().and_then(|uuid| view.node(NodeId(uuid)));
-    by_id
-        .or_else(|| view.node_by_name(ident))
-        .or_else(|| ident.parse().ok().and_then(|mac| view.node_by_mac(mac)))
-        .ok_or_else(|| ApiError::not_found(format!("There is no node with name, UUID or MAC address '{ident}'.")))
 }
 
 fn summary(node: &Node, view: &View) -> Value {
@@ -101,62 +82,6 @@ fn job_document(job: &Job) -> Value {
         "uuid": job.id, "kind": job.kind, "state": state, "reason": reason, "actor": job.actor,
         "created_at": job.created_at, "ended_at": job.ended_at, "steps": job.steps,
     })
-}
-
-/// Boot trace and job steps of a node in order of time. `after`: only what is newer than this RFC 3339 time; `wait`:
-/// seconds to wait for something new when there is nothing.
-async fn trace(
-    State(api): State<Api>,
-    Path(ident): Path<String>,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Result<Json<Value>, ApiError> {
-    let after = match query.get("after") {
-        Some(text) => {
-            Some(text.parse::<Timestamp>().map_err(|error| ApiError::bad_request(format!("after: {error}")))?)
-        }
-        None => None,
-    };
-    let wait = query.get("wait").and_then(|text| text.parse().ok()).unwrap_or(0).min(LONGEST_WAIT);
-    let node = find(&api.engine.view(), &ident)?.id;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(wait);
-    let mut boot = api.engine.trace.subscribe();
-    let mut jobs = api.engine.store.subscribe();
-    loop {
-        let rows = entries(&api, node, after).await?;
-        if !rows.is_empty() {
-            return Ok(Json(json!({"trace": rows, "hint": diagnosis::hint(&api.engine, node).await})));
-        }
-        tokio::select! {
-            news = boot.next() => if news.is_none() { return Ok(Json(json!({"trace": []}))) },
-            news = jobs.next() => if news.is_none() { return Ok(Json(json!({"trace": []}))) },
-            () = tokio::time::sleep_until(deadline) => return Ok(Json(json!({"trace": []}))),
-        }
-    }
-}
-
-async fn entries(api: &Api, id: NodeId, after: Option<Timestamp>) -> Result<Vec<Value>, ApiError> {
-    let view = api.engine.view();
-    let mut rows: Vec<(Timestamp, Value)> = Vec::new();
-    let macs: Vec<_> = view.ports_of(id).map(|port| port.settings.address).collect();
-    let failed = |error: ReadError| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
-    for entry in api.engine.trace.entries(Some(id), &macs, TRACE_LIMIT).await.map_err(failed)? {
-        rows.push((entry.at, json!({"at": entry.at, "source": "boot", "what": entry.what, "detail": entry.detail})));
-    }
-    for job in api.engine.store.jobs_of(id, 10).await.map_err(failed)? {
-        for step in &job.steps {
-            let row = |at: Timestamp, what: &str| json!({"at": at, "source": "job", "what": format!("{} {what}", step.name.name()), "detail": step.detail, "job": job.kind});
-            rows.extend(step.started_at.map(|at| (at, row(at, "began"))));
-            let end = match step.state {
-                StepState::Failed => "failed",
-                _ => "done",
-            };
-            rows.extend(step.ended_at.map(|at| (at, row(at, end))));
-        }
-    }
-    rows.retain(|(at, _)| after.is_none_or(|after| *at > after));
-    rows.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.to_string().cmp(&b.1.to_string())));
-    rows.dedup_by(|a, b| a.1 == b.1);
-    Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
 /// `{"old": …, "new": …}`: the caller's own password.

@@ -12,9 +12,11 @@ mod error;
 mod health;
 mod idle;
 mod images;
+mod named;
 pub mod serve;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use auth::Passwords;
 use axum::Router;

@@ -87,17 +87,17 @@ async fn show(node: &str, socket: &Path, json: bool) -> anyhow::Result<()> {
 const WAIT: u32 = 30;
 
 async fn trace(node: &str, socket: &Path, json: bool, follow: bool) -> anyhow::Result<()> {
-    let mut after = String::new();
+    let mut cursor = String::new();
     let mut empty = true;
     loop {
         let mut path = format!("/appliance/v1/nodes/{}/trace?wait={}", escaped(node), if follow { WAIT } else { 0 });
-        if !after.is_empty() {
-            path.push_str(&format!("&after={}", escaped(&after)));
+        if !cursor.is_empty() {
+            path.push_str(&format!("&cursor={}", escaped(&cursor)));
         }
         let document = local::get(socket, &path).await?;
+        document.get("cursor").and_then(Value::as_str).unwrap_or_default().clone_into(&mut cursor);
         for entry in document.get("trace").and_then(Value::as_array).into_iter().flatten() {
             empty = false;
-            text(entry, "at").clone_into(&mut after);
             if json {
                 line(&entry.to_string())?;
             } else {

@@ -121,10 +121,10 @@ impl Follower {
         let ended = Arc::new(AtomicBool::new(false));
         let flag = ended.clone();
         std::thread::spawn(move || {
-            let mut after = String::new();
+            let mut cursor = String::new();
             while !flag.load(Ordering::SeqCst) {
                 // The appliance may be restarting: the states of the node tell what matters.
-                let Ok(answer) = client.get(&trace_path(node, &after)) else {
+                let Ok(answer) = client.get(&trace_path(node, &cursor)) else {
                     std::thread::sleep(POLL);
                     continue;
                 };
@@ -133,8 +133,8 @@ impl Follower {
                         return;
                     }
                     say::step(node, &trace_line(row));
-                    after = row["at"].as_str().unwrap_or_default().to_owned();
                 }
+                answer["cursor"].as_str().unwrap_or_default().clone_into(&mut cursor);
             }
         });
         Self(ended)
@@ -147,9 +147,9 @@ impl Drop for Follower {
     }
 }
 
-fn trace_path(node: &str, after: &str) -> String {
-    let after = if after.is_empty() { String::new() } else { format!("&after={}", after.replace('+', "%2B")) };
-    format!("/appliance/v1/nodes/{node}/trace?wait=5{after}")
+fn trace_path(node: &str, cursor: &str) -> String {
+    let cursor = if cursor.is_empty() { String::new() } else { format!("&cursor={}", cursor.replace('+', "%2B")) };
+    format!("/appliance/v1/nodes/{node}/trace?wait=5{cursor}")
 }
 
 fn trace_line(row: &Value) -> String {
@@ -222,7 +222,7 @@ mod tests {
         let row = json!({"source": "boot", "what": "tftp-done", "detail": {"file": "a", "bytes": 7, "why": null}});
         assert_eq!(trace_line(&row), "  boot tftp-done              bytes=7 file=a");
         assert_eq!(trace_line(&json!({"source": "job", "what": "wipe began"})), "  job  wipe began");
-        assert_eq!(trace_path("node0", "x+1"), "/appliance/v1/nodes/node0/trace?wait=5&after=x%2B1");
+        assert_eq!(trace_path("node0", "x+1"), "/appliance/v1/nodes/node0/trace?wait=5&cursor=x%2B1");
     }
 
     #[test]
