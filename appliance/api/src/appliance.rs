@@ -64,8 +64,7 @@ async fn show(State(api): State<Api>, Path(ident): Path<String>) -> Result<Json<
     body["maintenance_reason"] = node.maintenance_reason.clone().into();
     body["provision_updated_at"] = json!(node.provision_updated_at);
     body["agent"] = json!(node.agent.as_ref().map(|agent| &agent.callback_url));
-    let jobs = api.engine.store.jobs_of(node.id, 10).await;
-    let jobs = jobs.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let jobs = api.engine.store.jobs_of(node.id, 10).await?;
     body["jobs"] = jobs.iter().map(|job| job_document(job)).collect();
     Ok(Json(body))
 }

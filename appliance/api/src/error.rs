@@ -3,7 +3,7 @@
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use leasehold_domain::Refusal;
-use leasehold_store::SubmitError;
+use leasehold_store::{ReadError, SubmitError};
 use serde_json::json;
 
 /// An answer that is no success.
@@ -50,6 +50,12 @@ impl From<SubmitError> for ApiError {
             SubmitError::DiskFull { .. } => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
             _ => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> ApiError {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 }
 

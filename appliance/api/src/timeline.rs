@@ -9,12 +9,10 @@ use crate::error::ApiError;
 use crate::named::find;
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use leasehold_domain::id::NodeId;
 use leasehold_domain::job::StepState;
 use leasehold_engine::diagnosis;
-use leasehold_store::ReadError;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -126,12 +124,11 @@ async fn rows(api: &Api, id: NodeId) -> Result<Vec<Row>, ApiError> {
     let view = api.engine.view();
     let mut rows: Vec<Row> = Vec::new();
     let macs: Vec<_> = view.ports_of(id).map(|port| port.settings.address).collect();
-    let failed = |error: ReadError| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
-    for entry in api.engine.trace.entries(Some(id), &macs, TRACE_LIMIT).await.map_err(failed)? {
+    for entry in api.engine.trace.entries(Some(id), &macs, TRACE_LIMIT).await? {
         let document = json!({"at": entry.at, "source": "boot", "what": entry.what, "detail": entry.detail});
         rows.push(Row { at: entry.at, name: name_of(&document.to_string()), document });
     }
-    for job in api.engine.store.jobs_of(id, 10).await.map_err(failed)? {
+    for job in api.engine.store.jobs_of(id, 10).await? {
         for step in &job.steps {
             let row = |at: Timestamp, what: &str, detail: Option<&String>| {
                 let what = format!("{} {what}", step.name.name());

@@ -31,7 +31,7 @@ pub fn connector_for_certificate(pem: &str) -> Result<TlsConnector, TlsError> {
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(OnlyThis { certificate, algorithms }))
+        .with_custom_certificate_verifier(Arc::new(Verifier { rule: OnlyThis(certificate), algorithms }))
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }
@@ -41,25 +41,40 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))
 }
 
-#[derive(Debug)]
-struct OnlyThis {
-    certificate: CertificateDer<'static>,
-    algorithms: WebPkiSupportedAlgorithms,
+/// Decides whether a certificate is a peer's. A rule need not prove that its owner is at the other end: [`Verifier`]
+/// verifies the handshake's signature under every rule.
+pub(crate) trait CertificateRule: std::fmt::Debug + Send + Sync {
+    /// `Ok` for the peer's certificate, else why it is none.
+    fn check(&self, shown: &Shown<'_>) -> Result<(), rustls::Error>;
 }
 
-impl ServerCertVerifier for OnlyThis {
+/// What a handshake shows a rule.
+pub(crate) struct Shown<'a> {
+    pub(crate) end_entity: &'a CertificateDer<'a>,
+    pub(crate) intermediates: &'a [CertificateDer<'a>],
+    pub(crate) server_name: &'a ServerName<'a>,
+    pub(crate) ocsp_response: &'a [u8],
+    pub(crate) now: UnixTime,
+}
+
+/// A rule as rustls takes it.
+#[derive(Debug)]
+pub(crate) struct Verifier<R> {
+    pub(crate) rule: R,
+    pub(crate) algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl<R: CertificateRule> ServerCertVerifier for Verifier<R> {
     fn verify_server_cert(
         &self,
-        shown: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if *shown == self.certificate {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        let shown = Shown { end_entity, intermediates, server_name, ocsp_response, now };
+        self.rule.check(&shown).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -82,5 +97,18 @@ impl ServerCertVerifier for OnlyThis {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// This certificate and no other.
+#[derive(Debug)]
+struct OnlyThis(CertificateDer<'static>);
+
+impl CertificateRule for OnlyThis {
+    fn check(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        if *shown.end_entity == self.0 {
+            return Ok(());
+        }
+        Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
     }
 }

@@ -60,12 +60,7 @@ pub(super) async fn inventory(
 ) -> Result<Json<Value>, ApiError> {
     needs(asked.version, 81, "The inventory of a node")?;
     let node = find(&api.engine.view(), &ident)?.clone();
-    let found = api
-        .engine
-        .store
-        .inventory(node.id)
-        .await
-        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let found = api.engine.store.inventory(node.id).await?;
     let found = found
         .ok_or_else(|| ApiError::not_found(format!("Node {} has no inventory yet: inspect it first.", node.title())))?;
     let inventory = found.get("inventory").cloned().unwrap_or_else(|| found.clone());
@@ -96,12 +91,7 @@ pub(super) async fn history(
 ) -> Result<Json<Value>, ApiError> {
     needs(asked.version, 78, "The history of a node")?;
     let node = find(&api.engine.view(), &ident)?.clone();
-    let jobs = api
-        .engine
-        .store
-        .jobs_of(node.id, 100)
-        .await
-        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let jobs = api.engine.store.jobs_of(node.id, 100).await?;
     let rows: Vec<Value> = jobs
         .iter()
         .filter_map(|job| {

@@ -3,12 +3,13 @@
 use super::Fingerprint;
 use super::address::Endpoint;
 use crate::bmc::BmcError;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use crate::tls::{CertificateRule, Shown, Verifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 pub(super) struct Trust {
     connector: TlsConnector,
     name: ServerName<'static>,
-    verifier: Arc<Verifier>,
+    verifier: Arc<Verifier<Judge>>,
 }
 
 impl Trust {
@@ -47,7 +48,7 @@ impl Trust {
             (None, None) => Rule::Pinned(Mutex::new(None)),
         };
         let algorithms = provider.signature_verification_algorithms;
-        let verifier = Arc::new(Verifier { rule, algorithms, seen: Mutex::new(None) });
+        let verifier = Arc::new(Verifier { rule: Judge { rule, seen: Mutex::new(None) }, algorithms });
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| endpoint.unsupported(error.to_string()))?
@@ -63,7 +64,7 @@ impl Trust {
 
     /// The fingerprint of the last certificate seen.
     pub(super) fn seen(&self) -> Option<Fingerprint> {
-        *lock(&self.verifier.seen)
+        *lock(&self.verifier.rule.seen)
     }
 
     /// The handshake. The caller gives it its time.
@@ -74,7 +75,7 @@ impl Trust {
     ) -> Result<TlsStream<TcpStream>, BmcError> {
         match self.connector.connect(self.name.clone(), tcp).await {
             Ok(stream) => {
-                if let (Rule::Pinned(pin), Some(seen)) = (&self.verifier.rule, self.seen()) {
+                if let (Rule::Pinned(pin), Some(seen)) = (&self.verifier.rule.rule, self.seen()) {
                     lock(pin).get_or_insert(seen);
                 }
                 Ok(stream)
@@ -85,7 +86,7 @@ impl Trust {
 
     fn explain(&self, endpoint: &Endpoint, error: &std::io::Error) -> BmcError {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match (tls, &self.verifier.rule) {
+        match (tls, &self.verifier.rule.rule) {
             (
                 Some(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
                 Rule::Pinned(pin),
@@ -125,62 +126,30 @@ enum Rule {
     Ca { webpki: Arc<WebPkiServerVerifier>, listed: Vec<CertificateDer<'static>> },
 }
 
-/// Decides about the certificate. That its owner is at the other end is proved by the handshake's signature, which
-/// is verified under every rule.
+/// The rule of a driver, and the last certificate that it was asked about.
 #[derive(Debug)]
-struct Verifier {
+struct Judge {
     rule: Rule,
-    algorithms: WebPkiSupportedAlgorithms,
     seen: Mutex<Option<Fingerprint>>,
 }
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let print: Fingerprint = Sha256::digest(end_entity.as_ref()).into();
+impl CertificateRule for Judge {
+    fn check(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        let print: Fingerprint = Sha256::digest(shown.end_entity.as_ref()).into();
         *lock(&self.seen) = Some(print);
         match &self.rule {
             Rule::Pinned(pin) => match *lock(pin) {
                 Some(pinned) if pinned != print => {
                     Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
                 }
-                _ => Ok(ServerCertVerified::assertion()),
+                _ => Ok(()),
             },
-            Rule::Ca { listed, .. } if listed.iter().any(|listed| listed == end_entity) => {
-                Ok(ServerCertVerified::assertion())
-            }
+            Rule::Ca { listed, .. } if listed.iter().any(|listed| listed == shown.end_entity) => Ok(()),
             Rule::Ca { webpki, .. } => {
-                webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+                let Shown { end_entity, intermediates, server_name, ocsp_response, now } = *shown;
+                webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now).map(|_| ())
             }
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 
