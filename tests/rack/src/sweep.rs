@@ -107,6 +107,7 @@ fn markers() -> Vec<Marker> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::process::{Command, Stdio};
 
     #[test]
@@ -121,11 +122,19 @@ mod tests {
     #[test]
     fn only_marked_processes_are_ended() {
         let run = uuid::Uuid::new_v4().simple().to_string();
-        let sleeper =
-            |mark: &str| Command::new("sleep").arg("600").env(RUN_VARIABLE, mark).stdin(Stdio::null()).spawn().unwrap();
-        let (mut ours, mut other) = (sleeper(&run), sleeper("another-run"));
-        // The mark is readable once the child has become `sleep`; spawn returns after that.
+        // The mark is readable only when the kernel has finished the start of the program; that it answers shows that.
+        let started = |mark: &str| {
+            let mut command = Command::new("cat");
+            command.env(RUN_VARIABLE, mark).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            child.stdin.as_mut().unwrap().write_all(b"!").unwrap();
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+            child
+        };
+        let (mut ours, mut other) = (started(&run), started("another-run"));
         assert_eq!(processes(&run), [ours.id()]);
+        // Kept open: `cat` ends by itself when its input ends.
+        let _input = ours.stdin.take();
         let reaper = std::thread::spawn(move || ours.wait());
         assert!(end_processes(&run).unwrap() >= 1);
         reaper.join().unwrap().unwrap();
