@@ -13,8 +13,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use leasehold_domain::command::Actor;
+use leasehold_domain::command::{Actor, Who};
 use leasehold_domain::identity::User;
+use leasehold_domain::policy::{Credentials, Policy};
 use ring::hmac;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,11 +119,19 @@ impl Passwords {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) user: Arc<User>,
+    pub(crate) credentials: Arc<Credentials>,
+    /// The rules that were in force when the request came.
+    pub(crate) policy: Arc<Policy>,
 }
 
 impl Caller {
     pub(crate) fn actor(&self) -> Actor {
-        Actor::User(self.user.name.clone())
+        Actor::User(self.who().into())
+    }
+
+    pub(crate) fn who(&self) -> Who {
+        let scope = if self.credentials.system { "system" } else { "" };
+        Who { name: self.user.name.clone(), user: Some(self.user.id), scope: scope.into(), ..Who::default() }
     }
 }
 
@@ -137,7 +146,16 @@ impl FromRequestParts<Api> for Caller {
         let view = api.engine.view();
         let user = view.user_by_name(&name);
         match (api.passwords.check(user, &password).await?, user) {
-            (true, Some(user)) => Ok(Caller { user: user.clone() }),
+            (true, Some(user)) => {
+                // There is one user, the administrator of the whole box.
+                let credentials = Credentials {
+                    user_id: user.id.0.simple().to_string(),
+                    system: true,
+                    roles: ["admin", "manager", "member", "reader"].map(str::to_owned).into(),
+                    ..Credentials::default()
+                };
+                Ok(Caller { user: user.clone(), credentials: credentials.into(), policy: api.policy.load_full() })
+            }
             _ => Err(refused()),
         }
     }

@@ -4,6 +4,7 @@
 //! made from a snapshot. Authentication and translation happen here; what is allowed and what follows is decided in
 //! the domain. One router for each zone: [`public`], [`boot`], [`local`].
 
+mod access;
 mod agent;
 mod appliance;
 pub mod auth;
@@ -18,11 +19,13 @@ pub mod serve;
 mod tests;
 mod timeline;
 
+use arc_swap::ArcSwap;
 use auth::Passwords;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use jiff::Timestamp;
 use leasehold_domain::command::{Actor, Command};
+use leasehold_domain::policy::Policy;
 use leasehold_engine::Engine;
 use leasehold_store::{Committed, SubmitError};
 use std::sync::Arc;
@@ -35,6 +38,8 @@ const BODY_LIMIT: usize = leasehold_engine::config_drive::MAX_PACKED + (1 << 20)
 pub struct Api {
     pub engine: Engine,
     pub passwords: Arc<Passwords>,
+    /// The rules in force; a checked reload swaps them.
+    pub policy: Arc<ArcSwap<Policy>>,
     /// This box's name, shown as conductor.
     pub hostname: Arc<str>,
     pub started: Timestamp,

@@ -91,6 +91,7 @@ impl Rig {
         let api = Api {
             engine,
             passwords: Arc::new(Passwords::new().expect("a key")),
+            policy: Arc::default(),
             hostname: "box".into(),
             started: Timestamp::UNIX_EPOCH,
             password_file: Arc::new(state.join("admin-password")),

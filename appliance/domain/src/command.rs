@@ -3,24 +3,26 @@
 //! Ids and secrets are made by the adapter and passed in: replaying the same commands gives the same state.
 
 use crate::address::Binding;
+use crate::hardware::{HardwareCommand, HardwareRow};
 use crate::id::{ImageId, JobId, NodeId, PortId, UserId};
-use crate::identity::User;
+use crate::identity::{IdentityCommand, IdentityRow, User};
 use crate::image::{Image, ImageContent};
 use crate::job::{Job, JobInput, StepName};
+use crate::network::{NetworkCommand, NetworkRow};
 use crate::node::{Node, NodeSettings};
 use crate::port::{Port, PortSettings};
 use crate::power::{PowerState, PowerTarget};
 use crate::provision::Verb;
 use jiff::Timestamp;
 use serde_json::Value;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// Who gives a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// A user, by name.
-    User(String),
+    /// A user.
+    User(Arc<Who>),
     /// The local command line, by Unix user id.
     Local(u32),
     /// A part of the appliance: `engine`, `dhcp`, `agent`.
@@ -30,10 +32,40 @@ pub enum Actor {
 impl std::fmt::Display for Actor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Actor::User(name) => f.write_str(name),
+            Actor::User(who) => f.write_str(&who.name),
             Actor::Local(uid) => write!(f, "local user {uid}"),
             Actor::System(part) => f.write_str(part),
         }
+    }
+}
+
+/// A user who gives a command, and on what ground.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    pub name: String,
+    pub user: Option<UserId>,
+    /// What his credentials are for: `project …`, `domain …`, `system`, or nothing.
+    pub scope: String,
+    /// Where the request came from.
+    pub address: Option<IpAddr>,
+    /// The id of the request, as the answer's header names it.
+    pub request: Option<String>,
+    /// What policy was asked about: the command holds only while it is still so.
+    pub judged: Vec<Judged>,
+}
+
+/// Policy said yes for a node that belonged to these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    pub node: NodeId,
+    pub owner: Option<String>,
+    pub lessee: Option<String>,
+}
+
+impl Actor {
+    /// A user of whom only the name is known.
+    pub fn named(name: &str) -> Actor {
+        Actor::User(Arc::new(Who { name: name.to_owned(), ..Who::default() }))
     }
 }
 
@@ -200,6 +232,10 @@ pub enum Command {
         id: ImageId,
     },
 
+    Identity(IdentityCommand),
+    Network(NetworkCommand),
+    Hardware(HardwareCommand),
+
     CreateUser(Box<User>),
     SetPassword {
         user: UserId,
@@ -241,6 +277,9 @@ impl Command {
             Command::NameImage { .. } => "name-image",
             Command::DeleteImage { .. } => "delete-image",
             Command::EvictImage { .. } => "evict-image",
+            Command::Identity(command) => command.name(),
+            Command::Network(command) => command.name(),
+            Command::Hardware(command) => command.name(),
             Command::CreateUser(_) => "create-user",
             Command::SetPassword { .. } => "set-password",
         }
@@ -254,6 +293,9 @@ pub enum Answer {
     Port(Arc<Port>),
     Job(Arc<Job>),
     Image(Arc<Image>),
+    Identity(IdentityRow),
+    Network(NetworkRow),
+    Hardware(HardwareRow),
     /// Done, and there is nothing to show.
     Done,
 }

@@ -30,4 +30,10 @@ ids! {
     ImageId,
     /// A user.
     UserId,
+    /// A project.
+    ProjectId,
+    /// A private network.
+    NetworkId,
+    /// A chassis.
+    ChassisId,
 }

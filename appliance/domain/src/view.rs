@@ -5,23 +5,25 @@
 //! where rows and indices change together; the store calls it at start for each row and after each decision.
 
 use crate::address::{Binding, ClientKey};
+use crate::hardware::{Catalogue, HardwareRow};
 use crate::id::{ImageId, JobId, NodeId, PortId, UserId};
-use crate::identity::User;
+use crate::identity::{Directory, IdentityRow, User};
 use crate::image::{Checksum, Image, ImageStatus};
 use crate::job::Job;
 use crate::mac::Mac;
+use crate::network::{NetworkRow, Plane};
 use crate::node::Node;
 use crate::port::Port;
+use crate::rows::Rows;
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// One row that is to be as given from now on, or gone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     PutNode(Arc<Node>),
     DeleteNode(NodeId),
@@ -31,6 +33,9 @@ pub enum Change {
     PutImage(Arc<Image>),
     DeleteImage(ImageId),
     PutUser(Arc<User>),
+    Identity(Rows<IdentityRow>),
+    Network(Rows<NetworkRow>),
+    Hardware(Rows<HardwareRow>),
     PutBinding(Arc<Binding>),
     DeleteBinding(Ipv4Addr),
     /// What an inspection found; on disk only, read when somebody asks.
@@ -62,6 +67,12 @@ pub struct View {
     bindings: OrdMap<Ipv4Addr, Arc<Binding>>,
     /// A client's bindings, the newest last.
     binding_clients: OrdSet<(ClientKey, Timestamp, Ipv4Addr)>,
+    /// Projects, roles and whatever else says who somebody is.
+    pub identity: Directory,
+    /// Private networks, their subnets and ports.
+    pub network: Plane,
+    /// Chassis, allocations and the like.
+    pub hardware: Catalogue,
 }
 
 impl View {
@@ -200,6 +211,9 @@ impl View {
                 }
                 self.user_names.insert(user.name.clone(), user.id);
             }
+            Change::Identity(change) => self.identity.apply(change),
+            Change::Network(change) => self.network.apply(change),
+            Change::Hardware(change) => self.hardware.apply(change),
             Change::PutBinding(binding) => self.put_binding(binding),
             Change::DeleteBinding(address) => self.forget_binding(*address),
             Change::PutInventory(..) | Change::DeleteInventory(_) => {}

@@ -94,6 +94,7 @@ async fn run_with(
     let api = Api {
         engine: engine.clone(),
         passwords: Arc::new(Passwords::new().map_err(|_| anyhow::anyhow!("the kernel gives no random bytes"))?),
+        policy: Arc::default(),
         hostname: hostname().into(),
         started: Timestamp::now(),
         password_file: Arc::new(first_start::password_file(state)),

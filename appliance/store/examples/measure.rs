@@ -64,7 +64,7 @@ async fn starts(dir: &Path, out: &mut impl Write) -> Result<(), Failed> {
         let running = if killed { Some(Store::open(dir, Options::default())?) } else { None };
         if let Some(store) = &running {
             let command = Command::SetMaintenance { node: NodeId(Uuid::from_u128(1)), on: true, reason: None };
-            store.submit(command, Actor::User("measure".into())).await?;
+            store.submit(command, Actor::named("measure")).await?;
         }
         std::fs::copy(&file, copy.path().join("leasehold.redb"))?;
         if let Some(store) = running {
@@ -97,7 +97,7 @@ fn create(number: u32) -> Command {
 }
 
 async fn enroll(store: &Store, number: u32) -> Result<(), Failed> {
-    let actor = Actor::User("measure".into());
+    let actor = Actor::named("measure");
     store.submit(create(number), actor.clone()).await?;
     let [_, a, b, c] = number.to_be_bytes();
     let settings = PortSettings {

@@ -76,6 +76,9 @@ pub(crate) fn describe(command: &Command) -> (String, Option<String>) {
         | Command::NameImage { id, .. }
         | Command::DeleteImage { id }
         | Command::EvictImage { id } => (None, id.to_string()),
+        Command::Identity(command) => (None, command.subject()),
+        Command::Network(command) => (None, command.subject()),
+        Command::Hardware(command) => (None, command.subject()),
         Command::CreateUser(user) => (None, user.id.to_string()),
         Command::SetPassword { user, .. } => (None, user.to_string()),
     };

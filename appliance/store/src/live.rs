@@ -14,6 +14,7 @@ use leasehold_domain::image::Image;
 use leasehold_domain::job::Job;
 use leasehold_domain::node::Node;
 use leasehold_domain::port::Port;
+use leasehold_domain::rows::{Row, RowKey, Rows};
 use leasehold_domain::view::{Change, View};
 use redb::{ReadTransaction, ReadableTable};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,9 @@ pub(crate) fn apply(
         Change::PutImage(image) => ops.push(Op::put_live(tables::image_key(image.id), image)?),
         Change::DeleteImage(image) => ops.push(Op::DeleteLive(tables::image_key(*image))),
         Change::PutUser(user) => ops.push(Op::put_live(tables::user_key(user.id), user)?),
+        Change::Identity(change) => ops.push(room(kind::IDENTITY, change)?),
+        Change::Network(change) => ops.push(room(kind::NETWORK, change)?),
+        Change::Hardware(change) => ops.push(room(kind::HARDWARE, change)?),
         Change::PutBinding(binding) => {
             let row = BindingRow { order: *next_order, binding: Binding::clone(binding) };
             *next_order += 1;
@@ -74,6 +78,15 @@ pub(crate) fn apply(
     }
     view.apply(change);
     Ok(())
+}
+
+/// What a change of a room with many kinds does to the disk.
+fn room<R: Row>(kind: u8, change: &Rows<R>) -> Result<Op, CodecError> {
+    let key = tables::room_key(kind, &change.key().bytes());
+    match change {
+        Rows::Put(row) => Op::put_live(key, row),
+        Rows::Delete(_) => Ok(Op::DeleteLive(key)),
+    }
 }
 
 fn forget_port(view: &View, port: PortId, ops: &mut Vec<Op>) {
@@ -157,6 +170,9 @@ pub(crate) fn load(transaction: &ReadTransaction) -> Result<View, Fault> {
             }
             (Some(&kind::IMAGE), _) => Change::PutImage(codec::decode::<Arc<Image>>(value).map_err(in_words)?),
             (Some(&kind::USER), _) => Change::PutUser(codec::decode::<Arc<User>>(value).map_err(in_words)?),
+            (Some(&kind::IDENTITY), _) => Change::Identity(Rows::Put(codec::decode(value).map_err(in_words)?)),
+            (Some(&kind::NETWORK), _) => Change::Network(Rows::Put(codec::decode(value).map_err(in_words)?)),
+            (Some(&kind::HARDWARE), _) => Change::Hardware(Rows::Put(codec::decode(value).map_err(in_words)?)),
             (Some(&kind::BINDING), _) => {
                 bindings.push(codec::decode::<BindingRow>(value).map_err(in_words)?);
                 continue;

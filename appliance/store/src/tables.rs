@@ -26,6 +26,10 @@ pub(crate) mod kind {
     pub(crate) const IMAGE: u8 = b'i';
     pub(crate) const USER: u8 = b'u';
     pub(crate) const BINDING: u8 = b'b';
+    /// Rooms of many kinds: the key of the room's row follows.
+    pub(crate) const IDENTITY: u8 = b'd';
+    pub(crate) const NETWORK: u8 = b'v';
+    pub(crate) const HARDWARE: u8 = b'h';
 
     pub(crate) const NODE_ITSELF: u8 = 0;
     pub(crate) const NODE_JOB: u8 = 1;
@@ -63,6 +67,10 @@ pub(crate) fn user_key(user: UserId) -> Vec<u8> {
 
 pub(crate) fn binding_key(address: Ipv4Addr) -> Vec<u8> {
     key(&[&[kind::BINDING], &address.octets()])
+}
+
+pub(crate) fn room_key(room: u8, row: &[u8]) -> Vec<u8> {
+    key(&[&[room], row])
 }
 
 pub(crate) fn inventory_key(node: NodeId) -> Vec<u8> {

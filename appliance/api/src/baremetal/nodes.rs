@@ -125,12 +125,13 @@ fn page(api: &Api, asked: &Asked, parameters: &Parameters, detail: bool) -> Resu
     let select = |node: &Arc<Node>| (node.id, shown(api, asked, &view, node).select(fields.as_deref(), asked.version));
     // A sorted list has no cheap order: all of it is sorted. Without `sort_key` only the page is looked at.
     if parameters.contains_key("sort_key") {
-        let mut nodes: Vec<&Arc<Node>> = view.nodes_after(None).filter(|node| stays(node)).collect();
+        let mut nodes: Vec<&Arc<Node>> =
+            view.nodes_after(None).filter(|node| stays(node) && asked.caller.sees(node)).collect();
         query::sort(&mut nodes, parameters, asked.version, |node, key| shown(api, asked, &view, node).member(key))?;
         let start = marker.and_then(|id| nodes.iter().position(|node| node.id == id)).map_or(0, |at| at + 1);
         return answer(asked, parameters, detail, limit, nodes.into_iter().skip(start).map(select));
     }
-    let rows = view.nodes_after(marker).filter(|node| stays(node)).map(select);
+    let rows = view.nodes_after(marker).filter(|node| stays(node) && asked.caller.sees(node)).map(select);
     answer(asked, parameters, detail, limit, rows)
 }
 
@@ -175,6 +176,7 @@ pub(super) async fn show(
     let fields = query::node_fields(&parameters, asked.version)?;
     let view = api.engine.view();
     let node = find(&view, &ident)?;
+    asked.caller.may("baremetal:node:get", node, &ident)?;
     Ok(Json(shown(&api, &asked, &view, node).select(fields.as_deref(), asked.version)))
 }
 
@@ -197,6 +199,7 @@ pub(super) async fn create(State(api): State<Api>, asked: Asked, body: Body) -> 
         Some(_) => return Err(ApiError::bad_request("uuid must be a string.")),
     };
     let id = NodeId(id);
+    asked.caller.needs("baremetal:node:create", &())?;
     let settings = patch::new_settings(&api, id, &body, asked.version)?;
     let maintenance = patch::wanted_maintenance(&body, (false, None))?;
     let command = Command::CreateNode { id, settings: Box::new(settings) };
@@ -249,7 +252,9 @@ pub(super) async fn remove(
     asked: Asked,
     Path(ident): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let id = find(&api.engine.view(), &ident)?.id;
-    api.submit(Command::DeleteNode { id }, asked.caller.actor()).await?;
+    let view = api.engine.view();
+    let node = find(&view, &ident)?;
+    let actor = asked.caller.may("baremetal:node:delete", node, &ident)?;
+    api.submit(Command::DeleteNode { id: node.id }, actor).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,8 +4,11 @@
 //! index, never by scan. One file for each kind of thing.
 
 mod agent;
+mod hardware;
+mod identity;
 mod image;
 mod job;
+mod network;
 mod node;
 mod port;
 mod provision;
@@ -13,7 +16,7 @@ mod provision;
 mod tests;
 mod user;
 
-use crate::command::{Answer, Command, Context};
+use crate::command::{Actor, Answer, Command, Context};
 use crate::event::{Event, What};
 use crate::node::Node;
 use crate::refusal::Refusal;
@@ -31,6 +34,7 @@ pub struct Decision {
 /// Decides a command.
 pub fn decide(view: &View, command: &Command, context: &Context) -> Result<Decision, Refusal> {
     let mut room = Room { view, context, changes: Vec::new(), events: Vec::new() };
+    room.still_as_judged()?;
     let answer = room.carry_out(command)?;
     Ok(Decision { changes: room.changes, events: room.events, answer })
 }
@@ -90,11 +94,28 @@ impl Room<'_> {
             Command::DeleteImage { id } => self.delete_image(*id),
             Command::EvictImage { id } => self.evict_image(*id),
 
+            Command::Identity(command) => self.identity(command),
+            Command::Network(command) => self.network(command),
+            Command::Hardware(command) => self.hardware(command),
+
             Command::CreateUser(user) => self.create_user(user),
             Command::SetPassword { user, password_hash, one_time } => {
                 self.set_password(*user, password_hash, *one_time)
             }
         }
+    }
+
+    /// The nodes still belong to those for whom policy said yes: between that and now an owner or a lease may have ended.
+    fn still_as_judged(&self) -> Result<(), Refusal> {
+        let Actor::User(who) = &self.context.actor else { return Ok(()) };
+        for judged in &who.judged {
+            let known = self.view.node(judged.node);
+            let node = known.ok_or_else(|| Refusal::NotFound { what: "Node", name: judged.node.to_string() })?;
+            if node.settings.owner != judged.owner || node.settings.lessee != judged.lessee {
+                return Err(Refusal::Conflict { what: "Node", name: node.title() });
+            }
+        }
+        Ok(())
     }
 
     /// Records an event about a node, with its owner and lessee of this moment.

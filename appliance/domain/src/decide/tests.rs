@@ -46,7 +46,7 @@ impl World {
 
     fn give(&mut self, command: Command) -> Result<Answer, Refusal> {
         self.now = self.now.checked_add(SignedDuration::from_secs(1)).expect("in range");
-        let context = Context { actor: Actor::User("ada".into()), now: self.now };
+        let context = Context { actor: Actor::named("ada"), now: self.now };
         let Decision { changes, answer, .. } = decide(&self.view, &command, &context)?;
         for change in &changes {
             self.view.apply(change);

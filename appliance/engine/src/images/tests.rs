@@ -108,7 +108,7 @@ async fn until(mut condition: impl FnMut() -> bool) {
 }
 
 fn user() -> Actor {
-    Actor::User("ada".into())
+    Actor::named("ada")
 }
 
 /// A disk with a partition table and noise up to `filled`; empty from there on.

@@ -22,7 +22,7 @@ use uuid::Uuid;
 pub(crate) const ENGINE: Actor = Actor::System("engine");
 
 pub(crate) fn user() -> Actor {
-    Actor::User("anna".into())
+    Actor::named("anna")
 }
 
 /// How long an event may take before a test fails.
