@@ -4,10 +4,10 @@
 //! Out: the bytes of a whole disk, with the primary table at its start and the backup at its end.
 //! All identifiers come from the contents (SHA-256), so the same inputs give the same bytes and two images differ.
 //! The root partition carries the name the boot command line asks for: a kernel shows names, but not ids, to user space.
-//! Written as bytes in memory: no loop device, mount or privilege.
+//! Written as bytes to memory or a sparse file: no loop device, mount or privilege.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 
 use anyhow::{Context, Result, bail};
 use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
@@ -27,6 +27,8 @@ const ALIGN: usize = 2048;
 const BIOS_BOOT: usize = ALIGN;
 /// Size of the EFI system partition in sectors (48 MiB): room for a second kernel beside the first.
 const ESP: usize = 48 * ALIGN;
+/// Number of the root partition.
+pub(crate) const ROOT_NUMBER: u32 = 3;
 /// Partition number of the EFI system partition, where GRUB's core image looks for its configuration.
 pub(crate) const ESP_NUMBER: u32 = 2;
 
@@ -37,8 +39,10 @@ pub(crate) struct Contents<'a> {
     pub(crate) core_image: &'a [u8],
     /// Files of the EFI system partition by path.
     pub(crate) esp: &'a [(&'a str, &'a [u8])],
-    /// The root file system and the name of its partition.
-    pub(crate) root: &'a [u8],
+    /// What all identifiers are made of.
+    pub(crate) seed: [u8; 32],
+    /// Bytes of the root file system, and the name of its partition.
+    pub(crate) root_bytes: u64,
     pub(crate) root_name: &'a str,
 }
 
@@ -47,21 +51,48 @@ pub(crate) fn root_name(root: &[u8]) -> String {
     format!("leasehold-{}", &hex::encode(Sha256::digest(root))[..16])
 }
 
-/// Makes the whole disk.
-pub(crate) fn image(contents: &Contents) -> Result<Vec<u8>> {
-    let seed = Sha256::digest(contents.root);
-    let esp = fat(contents.esp, u32::from_le_bytes([seed[0], seed[1], seed[2], seed[3]]))?;
-    let bios_start = ALIGN;
-    let esp_start = bios_start + BIOS_BOOT;
-    let root_start = esp_start + ESP;
-    let root_sectors = contents.root.len().div_ceil(SECTOR);
-    let end = (root_start + root_sectors).next_multiple_of(ALIGN);
-    let mut disk = vec![0_u8; (end + ALIGN) * SECTOR];
+/// Where things lie, in sectors.
+struct Layout {
+    bios: usize,
+    esp: usize,
+    root: usize,
+    root_sectors: usize,
+    total: usize,
+}
 
-    let core = core_image(contents.core_image, bios_start as u64)?;
-    put(&mut disk, bios_start, &core);
-    put(&mut disk, esp_start, &esp);
-    put(&mut disk, root_start, contents.root);
+impl Layout {
+    fn of(root_bytes: u64) -> Result<Layout> {
+        let root_sectors = usize::try_from(root_bytes)?.div_ceil(SECTOR);
+        let (bios, esp) = (ALIGN, ALIGN + BIOS_BOOT);
+        let root = esp + ESP;
+        let end = (root + root_sectors).next_multiple_of(ALIGN);
+        Ok(Layout { bios, esp, root, root_sectors, total: end + ALIGN })
+    }
+}
+
+/// Bytes of the whole disk for a root file system of this size.
+pub(crate) fn size(root_bytes: u64) -> Result<u64> {
+    Ok((Layout::of(root_bytes)?.total * SECTOR) as u64)
+}
+
+/// Makes the whole disk in memory, with a root file system that is there.
+pub(crate) fn image(contents: &Contents, root: &[u8]) -> Result<Vec<u8>> {
+    let bytes = usize::try_from(size(contents.root_bytes)?)?;
+    write(Cursor::new(vec![0; bytes]), contents, root).map(Cursor::into_inner)
+}
+
+/// Writes the whole disk to a device of zeroes that has the right [`size`]. Zeroes of the root are left out, so that a
+/// file stays sparse.
+pub(crate) fn write<D>(mut disk: D, contents: &Contents, root: impl Read) -> Result<D>
+where
+    D: Read + Write + Seek + std::fmt::Debug,
+{
+    let seed = contents.seed;
+    let layout = Layout::of(contents.root_bytes)?;
+    let esp = fat(contents.esp, u32::from_le_bytes([seed[0], seed[1], seed[2], seed[3]]))?;
+    put(&mut disk, layout.bios, &core_image(contents.core_image, layout.bios as u64)?)?;
+    put(&mut disk, layout.esp, &esp)?;
+    put_sparse(&mut disk, layout.root, root)?;
 
     let id = |what: &str| {
         let hash = Sha256::new().chain_update(seed).chain_update(what).finalize();
@@ -78,21 +109,46 @@ pub(crate) fn image(contents: &Contents) -> Result<Vec<u8>> {
         name: name.to_owned(),
     };
     let partitions = BTreeMap::from([
-        (1, part(partition_types::BIOS, "bios", bios_start, BIOS_BOOT, "bios-boot")),
-        (ESP_NUMBER, part(partition_types::EFI, "esp", esp_start, ESP, "efi-system")),
-        (3, part(partition_types::LINUX_ROOT_X64, "root", root_start, root_sectors, contents.root_name)),
+        (1, part(partition_types::BIOS, "bios", layout.bios, BIOS_BOOT, "bios-boot")),
+        (ESP_NUMBER, part(partition_types::EFI, "esp", layout.esp, ESP, "efi-system")),
+        (
+            ROOT_NUMBER,
+            part(partition_types::LINUX_ROOT_X64, "root", layout.root, layout.root_sectors, contents.root_name),
+        ),
     ]);
-    table(disk, contents.boot_sector, bios_start as u64, id("disk"), partitions)
+    let sectors = layout.total as u64;
+    table(disk, contents.boot_sector, layout.bios as u64, sectors, id("disk"), partitions)
 }
 
-fn put(disk: &mut [u8], sector: usize, data: &[u8]) {
-    disk[sector * SECTOR..sector * SECTOR + data.len()].copy_from_slice(data);
+fn put(disk: &mut (impl Write + Seek), sector: usize, data: &[u8]) -> Result<()> {
+    disk.seek(SeekFrom::Start((sector * SECTOR) as u64))?;
+    disk.write_all(data)?;
+    Ok(())
+}
+
+/// Copies all of `data`, but for pieces that are zeroes.
+fn put_sparse(disk: &mut (impl Write + Seek), sector: usize, mut data: impl Read) -> Result<()> {
+    const PIECE: usize = 256 << 10;
+    let mut piece = Vec::with_capacity(PIECE);
+    let mut sector = sector;
+    loop {
+        piece.clear();
+        data.by_ref().take(PIECE as u64).read_to_end(&mut piece).context("cannot read the root file system")?;
+        if piece.iter().any(|byte| *byte != 0) {
+            put(disk, sector, &piece)?;
+        }
+        if piece.len() < PIECE {
+            return Ok(());
+        }
+        sector += PIECE / SECTOR;
+    }
 }
 
 /// Writes both partition tables and the first sector.
-fn table(disk: Vec<u8>, boot: &[u8], core: u64, id: Uuid, parts: BTreeMap<u32, Partition>) -> Result<Vec<u8>> {
-    let sectors = (disk.len() / SECTOR) as u64;
-    let mut device = Cursor::new(disk);
+fn table<D>(mut device: D, boot: &[u8], core: u64, sectors: u64, id: Uuid, parts: BTreeMap<u32, Partition>) -> Result<D>
+where
+    D: Read + Write + Seek + std::fmt::Debug,
+{
     let mut mbr = ProtectiveMBR::with_lb_size(u32::try_from(sectors - 1).unwrap_or(u32::MAX));
     mbr.set_bootcode(boot_code(boot, core)?);
     mbr.overwrite_lba0(&mut device).context("cannot write the protective MBR")?;
@@ -102,7 +158,7 @@ fn table(disk: Vec<u8>, boot: &[u8], core: u64, id: Uuid, parts: BTreeMap<u32, P
         .create_from_device(device, Some(id))
         .context("cannot make the partition table")?;
     gpt.update_partitions(parts).context("cannot fill the partition table")?;
-    Ok(gpt.write().context("cannot write the partition table")?.into_inner())
+    gpt.write().context("cannot write the partition table")
 }
 
 /// GRUB's boot sector, told where the core image starts (grub-core/boot/i386/pc/boot.S: `kernel_sector` at 0x5c,
@@ -167,23 +223,26 @@ fn fat(files: &[(&str, &[u8])], volume_id: u32) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use proptest::prelude::*;
 
     use super::*;
 
-    fn contents<'a>(root: &'a [u8], esp: &'a [(&'a str, &'a [u8])], name: &'a str) -> Contents<'a> {
+    fn contents<'a>(root: &[u8], esp: &'a [(&'a str, &'a [u8])], name: &'a str) -> Contents<'a> {
         static BOOT: [u8; SECTOR] = [0x11; SECTOR];
         static CORE: [u8; 3 * SECTOR] = [0x22; 3 * SECTOR];
-        Contents { boot_sector: &BOOT, core_image: &CORE, esp, root, root_name: name }
+        let (seed, root_bytes) = (Sha256::digest(root).into(), root.len() as u64);
+        Contents { boot_sector: &BOOT, core_image: &CORE, esp, seed, root_bytes, root_name: name }
+    }
+
+    fn disk_of(root: &[u8], esp: &[(&str, &[u8])], name: &str) -> Vec<u8> {
+        image(&contents(root, esp, name), root).unwrap()
     }
 
     #[test]
     fn the_disk_has_two_valid_tables_and_three_partitions() {
         let root = vec![0x5a_u8; 3 * SECTOR];
         let name = root_name(&root);
-        let disk = image(&contents(&root, &[("EFI/BOOT/BOOTX64.EFI", b"shim")], &name)).unwrap();
+        let disk = disk_of(&root, &[("EFI/BOOT/BOOTX64.EFI", b"shim")], &name);
         assert_eq!(disk.len() % (ALIGN * SECTOR), 0);
         let gpt = GptConfig::new().writable(false).open_from_device(Cursor::new(disk.clone())).unwrap();
         assert!(gpt.primary_header().is_ok() && gpt.backup_header().is_ok());
@@ -200,7 +259,7 @@ mod tests {
 
     #[test]
     fn grub_is_told_where_its_core_image_is() {
-        let disk = image(&contents(b"root", &[], "leasehold-x")).unwrap();
+        let disk = disk_of(b"root", &[], "leasehold-x");
         assert_eq!(disk[..4], [0x11; 4]);
         assert_eq!(disk[0x5c..0x64], (ALIGN as u64).to_le_bytes());
         assert_eq!(disk[0x66..0x68], [0x90, 0x90]);
@@ -213,9 +272,9 @@ mod tests {
     #[test]
     fn same_inputs_give_same_bytes_and_other_roots_other_ids() {
         let esp: [(&str, &[u8]); 1] = [("vmlinuz", b"kernel")];
-        let one = image(&contents(b"root", &esp, "n")).unwrap();
-        assert_eq!(one, image(&contents(b"root", &esp, "n")).unwrap());
-        let other = image(&contents(b"boot", &esp, "n")).unwrap();
+        let one = disk_of(b"root", &esp, "n");
+        assert_eq!(one, disk_of(b"root", &esp, "n"));
+        let other = disk_of(b"boot", &esp, "n");
         let id = |disk: Vec<u8>| *GptConfig::new().writable(false).open_from_device(Cursor::new(disk)).unwrap().guid();
         assert_ne!(id(one), id(other));
         assert_ne!(root_name(b"root"), root_name(b"boot"));
@@ -225,10 +284,25 @@ mod tests {
     fn unfit_grub_parts_are_refused() {
         let mut bad = contents(b"root", &[], "n");
         bad.boot_sector = &[0; 511];
-        assert!(image(&bad).unwrap_err().to_string().contains("boot.img has 511 bytes"));
+        assert!(image(&bad, b"root").unwrap_err().to_string().contains("boot.img has 511 bytes"));
         let mut bad = contents(b"root", &[], "n");
         bad.core_image = &[0; SECTOR];
-        assert!(image(&bad).unwrap_err().to_string().contains("core image has 512 bytes"));
+        assert!(image(&bad, b"root").unwrap_err().to_string().contains("core image has 512 bytes"));
+    }
+
+    #[test]
+    fn a_sparse_file_holds_the_same_bytes() {
+        let mut root = vec![0_u8; 900 << 10];
+        root[5] = 1;
+        root[(800 << 10) + 3] = 2;
+        let contents = contents(&root, &[], "n");
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(size(contents.root_bytes).unwrap()).unwrap();
+        let mut file = write(file, &contents, root.as_slice()).unwrap();
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        assert!(bytes == image(&contents, &root).unwrap());
     }
 
     proptest! {

@@ -6,6 +6,7 @@
 //! Every failure names the program, package or file that is missing and what to do about it.
 
 mod archive;
+mod debian;
 mod disk;
 mod elf;
 mod kernel;
@@ -52,6 +53,15 @@ enum Command {
     System {
         #[command(flatten)]
         first_boot: FirstBoot,
+        /// The image to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// A real Debian with systemd, SSH and cloud-init, for BIOS and UEFI, as one raw image, and its FILE.sha256.
+    Debian {
+        /// The kernel's package; linux-image-cloud-amd64 is smaller and knows virtual machines only.
+        #[arg(long, default_value = "linux-image-amd64")]
+        kernel: String,
         /// The image to write.
         #[arg(long)]
         out: PathBuf,
@@ -116,6 +126,7 @@ fn run(cli: Cli) -> Result<()> {
             manifest::write(&out)
         }
         Command::System { first_boot, out } => system::build(&packages, &first_boot.first_boot, &out),
+        Command::Debian { kernel, out } => debian::build(&packages, &kernel, &out),
         Command::Manifest(Out { out }) => manifest::write(&out),
         Command::All { agent, first_boot, out: Out { out }, system } => {
             loaders::build(&packages, &out)?;

@@ -74,27 +74,23 @@ pub(crate) fn build(packages: &Packages, first_boot: &Path, out: &Path) -> Resul
     let initramfs = archive::initramfs(&initramfs_tree(packages, &kernel)?)?;
     let grub_config = include_str!("../../system/grub.cfg").replace("@ROOT@", &name);
 
-    let grub = packages.unpacked("grub-pc-bin")?.join("usr/lib/grub/i386-pc");
-    let boot_sector = read(&grub.join("boot.img"))?;
-    let core_image = core_image(&grub)?;
-    let shim = read(&packages.unpacked("shim-signed")?.join("usr/lib/shim/shimx64.efi.signed"))?;
-    let grub_efi = packages.unpacked("grub-efi-amd64-signed")?;
-    let grub_efi = read(&grub_efi.join("usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"))?;
-
-    let image = disk::image(&Contents {
-        boot_sector: &boot_sector,
-        core_image: &core_image,
+    let grub = Grub::of(packages, &format!("(,gpt{ESP_NUMBER})/EFI/debian"), GRUB_MODULES)?;
+    let contents = Contents {
+        boot_sector: &grub.boot_sector,
+        core_image: &grub.core_image,
         esp: &[
-            ("EFI/BOOT/BOOTX64.EFI", &shim),
-            ("EFI/BOOT/grubx64.efi", &grub_efi),
+            ("EFI/BOOT/BOOTX64.EFI", &grub.shim),
+            ("EFI/BOOT/grubx64.efi", &grub.efi),
             // Where Debian's signed GRUB looks; GRUB for BIOS is told the same place.
             ("EFI/debian/grub.cfg", grub_config.as_bytes()),
             ("vmlinuz", &kernel.vmlinuz),
             ("initramfs", &initramfs),
         ],
-        root: &root,
+        seed: Sha256::digest(&root).into(),
+        root_bytes: root.len() as u64,
         root_name: &name,
-    })?;
+    };
+    let image = disk::image(&contents, &root)?;
     write_file(out, &image)?;
     let sum = hex::encode(Sha256::digest(&image));
     let file = out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -113,7 +109,7 @@ pub(crate) fn build(packages: &Packages, first_boot: &Path, out: &Path) -> Resul
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -194,14 +190,34 @@ fn squashfs(tree: &Tree) -> Result<Vec<u8>> {
     read(&target)
 }
 
-/// GRUB's core image for BIOS, which looks for its configuration on the EFI partition of the drive it came from.
-fn core_image(grub: &Path) -> Result<Vec<u8>> {
+/// GRUB for BIOS and for UEFI, and the shim that lets Secure Boot stay on.
+pub(crate) struct Grub {
+    pub(crate) boot_sector: Vec<u8>,
+    pub(crate) core_image: Vec<u8>,
+    pub(crate) shim: Vec<u8>,
+    pub(crate) efi: Vec<u8>,
+}
+
+impl Grub {
+    /// From Debian's packages. `prefix` is where GRUB for BIOS looks for its configuration, on the drive it came from.
+    pub(crate) fn of(packages: &Packages, prefix: &str, modules: &[&str]) -> Result<Grub> {
+        let bios = packages.unpacked("grub-pc-bin")?.join("usr/lib/grub/i386-pc");
+        let efi = packages.unpacked("grub-efi-amd64-signed")?;
+        Ok(Grub {
+            boot_sector: read(&bios.join("boot.img"))?,
+            core_image: core_image(&bios, prefix, modules)?,
+            shim: read(&packages.unpacked("shim-signed")?.join("usr/lib/shim/shimx64.efi.signed"))?,
+            efi: read(&efi.join("usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"))?,
+        })
+    }
+}
+
+fn core_image(grub: &Path, prefix: &str, modules: &[&str]) -> Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let target = folder.path().join("core.img");
-    let prefix = format!("(,gpt{ESP_NUMBER})/EFI/debian");
     let (grub, target_name) = (grub.to_string_lossy(), target.to_string_lossy());
-    let mut arguments = vec!["-O", "i386-pc", "-d", &grub, "-o", &target_name, "-p", &prefix];
-    arguments.extend(GRUB_MODULES);
+    let mut arguments = vec!["-O", "i386-pc", "-d", &grub, "-o", &target_name, "-p", prefix];
+    arguments.extend(modules);
     GRUB_MKIMAGE.run(folder.path(), &arguments)?;
     read(&target)
 }

@@ -17,10 +17,14 @@ pub(crate) struct Tool {
 }
 
 pub(crate) const APT_GET: Tool = Tool { program: "apt-get", package: "apt" };
+pub(crate) const APT_CONFIG: Tool = Tool { program: "apt-config", package: "apt" };
 pub(crate) const APT_CACHE: Tool = Tool { program: "apt-cache", package: "apt" };
 pub(crate) const DPKG_DEB: Tool = Tool { program: "dpkg-deb", package: "dpkg" };
 pub(crate) const XZ: Tool = Tool { program: "xz", package: "xz-utils" };
 pub(crate) const MKSQUASHFS: Tool = Tool { program: "mksquashfs", package: "squashfs-tools" };
+pub(crate) const MKE2FS: Tool = Tool { program: "mke2fs", package: "e2fsprogs" };
+pub(crate) const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap" };
+pub(crate) const SYSTEMCTL: Tool = Tool { program: "systemctl", package: "systemd" };
 pub(crate) const GRUB_MKIMAGE: Tool = Tool { program: "grub-mkimage", package: "grub-common" };
 
 #[derive(Debug, thiserror::Error)]
