@@ -55,6 +55,14 @@ require_space() {
     [ "$free" -ge "$1" ] || die "$2 has $free GB free, this needs $1 GB"
 }
 
+# Where this machine gets Debian's own packages: the registry in its apt sources, whatever that is called there.
+debian_registry() {
+    local release
+    release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    apt-get indextargets --format "\$(REPO_URI) \$(CODENAME) \$(COMPONENT)" 'Created-By: Packages' |
+        awk -v release="$release" '$2 == release && $3 == "main" && !seen++ { print $1 } END { exit !seen }'
+}
+
 # Builds what the rack boots: the program, the agent, the first-boot program, and from them the boot images.
 build_all() {
     say "building leasehold, the agent and the rack (the first time some minutes)"

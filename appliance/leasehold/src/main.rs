@@ -110,9 +110,19 @@ enum NodeCommand {
     },
 }
 
+/// The exit status for a configuration that cannot be used (`EX_CONFIG` of sysexits.h). A service manager need not start
+/// the program again before a person has changed the file; interfaces that are missing may still come, and are not meant.
+const WRONG_CONFIGURATION: u8 = 78;
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Serve(arguments) => serve::main(&arguments),
+        Command::Serve(arguments) => match serve::prepare(&arguments) {
+            Ok(config) => serve::main(&config, arguments.ready_file.as_deref()),
+            Err(error) => {
+                eprintln!("leasehold: {error:#}");
+                return ExitCode::from(WRONG_CONFIGURATION);
+            }
+        },
         Command::Config(ConfigCommand::Check { config }) => check_config(&config),
         Command::Node(command) => show::main(&command),
         Command::Image(command) => image::main(&command),

@@ -24,15 +24,20 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-/// Runs the appliance until it is told to stop.
-pub(crate) fn main(arguments: &ServeArguments) -> anyhow::Result<()> {
+/// The configuration, checked, with what the command line says put over it; from here on there is a log.
+pub(crate) fn prepare(arguments: &ServeArguments) -> anyhow::Result<Config> {
     let config = configuration(arguments)?;
     start_log(&config)?;
+    Ok(config)
+}
+
+/// Runs the appliance until it is told to stop.
+pub(crate) fn main(config: &Config, ready_file: Option<&Path>) -> anyhow::Result<()> {
     privileges::raise_file_limit();
     // Before any thread exists: capabilities belong to threads, and later ones inherit them.
     privileges::reduce().context("root's other capabilities cannot be given up")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(run(&config, arguments.ready_file.as_deref()));
+    let outcome = runtime.block_on(run(config, ready_file));
     // Connections that wait for news would hold a plain drop for their whole wait.
     runtime.shutdown_timeout(Duration::from_secs(2));
     outcome
