@@ -38,4 +38,13 @@ pub enum What {
     InventorySaved,
     ImageChanged { image: String, status: String },
     UserChanged { user: String },
+    /// A network's port became a network card of the node: its UUID.
+    VifAttached { vif: String },
+    VifDetached { vif: String },
+    /// A chassis, port group, allocation, template, runbook, volume or rule: its kind and UUID.
+    RecordCreated { kind: String, id: String },
+    RecordChanged { kind: String, id: String },
+    RecordDeleted { kind: String, id: String },
+    /// What an inspection rule had to say.
+    RuleSaid { level: String, message: String },
 }

@@ -30,10 +30,34 @@ ids! {
     ImageId,
     /// A user.
     UserId,
-    /// A project.
+    /// A project, or a domain: a domain is the root of a tree of projects.
     ProjectId,
+    /// A group of users.
+    GroupId,
+    /// A role.
+    RoleId,
+    /// An application credential.
+    CredentialId,
     /// A private network.
     NetworkId,
+    /// A subnet of a network.
+    SubnetId,
+    /// A port of a network, as against a port of a node.
+    TenantPortId,
     /// A chassis.
     ChassisId,
+    /// A port group: several ports of a node that work as one.
+    PortgroupId,
+    /// An allocation: a node asked for by what it is.
+    AllocationId,
+    /// A deploy template.
+    DeployTemplateId,
+    /// A runbook.
+    RunbookId,
+    /// A volume connector.
+    VolumeConnectorId,
+    /// A volume target.
+    VolumeTargetId,
+    /// An inspection rule.
+    InspectionRuleId,
 }
