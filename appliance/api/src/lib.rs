@@ -14,6 +14,7 @@ mod health;
 mod idle;
 mod images;
 mod named;
+pub mod policy;
 pub mod serve;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,8 @@ pub struct Api {
     pub passwords: Arc<Passwords>,
     /// The rules in force; a checked reload swaps them.
     pub policy: Arc<ArcSwap<Policy>>,
+    /// Where a reload finds them.
+    pub policy_source: Arc<policy::Source>,
     /// This box's name, shown as conductor.
     pub hostname: Arc<str>,
     pub started: Timestamp,
@@ -82,6 +85,7 @@ pub fn local(api: Api) -> Router {
         .merge(appliance::local_router())
         .merge(images::local_router())
         .merge(health::local_router())
+        .merge(policy::local_router())
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(1 << 20))

@@ -92,6 +92,7 @@ impl Rig {
             engine,
             passwords: Arc::new(Passwords::new().expect("a key")),
             policy: Arc::default(),
+            policy_source: Arc::default(),
             hostname: "box".into(),
             started: Timestamp::UNIX_EPOCH,
             password_file: Arc::new(state.join("admin-password")),

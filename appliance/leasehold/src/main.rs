@@ -8,6 +8,7 @@ mod first_start;
 mod image;
 mod local;
 mod netboot;
+mod policy;
 mod privileges;
 mod serve;
 mod show;
@@ -38,6 +39,9 @@ enum Command {
     /// Look at images, add and delete them, on the box itself.
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// Who may do what: look at the rules, check and reload them, ask why.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Say which version this is.
     Version,
 }
@@ -126,6 +130,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { config }) => check_config(&config),
         Command::Node(command) => show::main(&command),
         Command::Image(command) => image::main(&command),
+        Command::Policy(command) => policy::main(&command),
         Command::Version => show::line(&format!("leasehold {}", env!("CARGO_PKG_VERSION"))),
     };
     match outcome {
@@ -140,5 +145,6 @@ fn main() -> ExitCode {
 fn check_config(path: &std::path::Path) -> anyhow::Result<()> {
     let config = config::Config::read(path)?;
     netboot::check_interfaces(&config)?;
+    config.policy.source().load()?;
     show::line(&format!("{} is right", path.display()))
 }

@@ -4,10 +4,12 @@ use crate::config::{Config, LogFormat, Role, Wipe};
 use crate::netboot::{self, BootInterface, Scripts};
 use crate::{ServeArguments, first_start, privileges};
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use if_addrs::IfAddr;
 use jiff::Timestamp;
 use leasehold_api::{Api, auth::Passwords, serve as http};
 use leasehold_domain::boot::KernelArgument;
+use leasehold_domain::command::Actor;
 use leasehold_engine::bmcs::Bmcs;
 use leasehold_engine::images::{ImageSettings, ImageStore, Network, Patience, never_fetched_from};
 use leasehold_engine::tickets::Tickets;
@@ -96,10 +98,12 @@ async fn run_with(
     first_start::administrator(store, state).await?;
     let engine = engine(config, interfaces, store, trace, sealer)?;
     let files = Arc::new(boot_files(config, interfaces)?);
+    let policy = ArcSwap::from_pointee(config.policy.source().load()?);
     let api = Api {
         engine: engine.clone(),
         passwords: Arc::new(Passwords::new().map_err(|_| anyhow::anyhow!("the kernel gives no random bytes"))?),
-        policy: Arc::default(),
+        policy: policy.into(),
+        policy_source: Arc::new(config.policy.source()),
         hostname: hostname().into(),
         started: Timestamp::now(),
         password_file: Arc::new(first_start::password_file(state)),
@@ -128,6 +132,7 @@ async fn run_with(
     for listener in agents {
         listeners.spawn(http::tcp(listener, Some(identity.tls.clone()), leasehold_api::boot(api.clone())));
     }
+    listeners.spawn(reload_on_signal(api.clone()));
     let mut running = engine.start();
 
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -287,6 +292,18 @@ fn tell_ready(
         });
     }
     Ok(())
+}
+
+/// SIGHUP puts the policy file in force anew. What is wrong with it is told in the log, and changes nothing.
+async fn reload_on_signal(api: Api) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP cannot be received: policy is reloaded by `leasehold policy reload` only");
+        return std::future::pending().await;
+    };
+    while hangup.recv().await.is_some() {
+        // The reload itself tells how it went.
+        let _ = leasehold_api::policy::reload(&api, &Actor::Local(rustix::process::geteuid().as_raw())).await;
+    }
 }
 
 async fn wait_for_the_end() {

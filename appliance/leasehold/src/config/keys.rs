@@ -7,7 +7,19 @@ use toml::{Table, Value};
 const KEYS: &[(&str, &[&str])] = &[
     (
         "",
-        &["state_folder", "boot_files", "public", "local", "interface", "images", "cleaning", "power", "agent", "log"],
+        &[
+            "state_folder",
+            "boot_files",
+            "public",
+            "local",
+            "interface",
+            "images",
+            "cleaning",
+            "power",
+            "agent",
+            "policy",
+            "log",
+        ],
     ),
     ("public", &["listen", "names", "certificate", "key", "plain_http"]),
     ("local", &["socket"]),
@@ -16,6 +28,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("cleaning", &["wipe"]),
     ("power", &["sync_seconds", "soft_off_seconds"]),
     ("agent", &["kernel_parameters", "silence_seconds"]),
+    ("policy", &["file"]),
     ("log", &["format", "filter"]),
 ];
 

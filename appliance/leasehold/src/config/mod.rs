@@ -5,6 +5,7 @@
 
 mod keys;
 
+use leasehold_api::policy::Source;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) cleaning: Cleaning,
     pub(crate) power: Power,
     pub(crate) agent: Agent,
+    pub(crate) policy: Policy,
     pub(crate) log: Log,
 }
 
@@ -144,6 +146,14 @@ pub(crate) struct Agent {
     pub(crate) silence_seconds: u64,
 }
 
+/// Who may do what.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Policy {
+    /// The policy file; empty: OpenStack's defaults alone.
+    pub(crate) file: PathBuf,
+}
+
 /// The log on standard error.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -173,6 +183,7 @@ impl Default for Config {
             cleaning: Cleaning::default(),
             power: Power::default(),
             agent: Agent::default(),
+            policy: Policy::default(),
             log: Log::default(),
         }
     }
@@ -206,6 +217,27 @@ impl Default for Power {
 impl Default for Agent {
     fn default() -> Agent {
         Agent { kernel_parameters: Vec::new(), silence_seconds: 600 }
+    }
+}
+
+/// Where the package puts the policy file.
+const POLICY_FILE: &str = "/etc/leasehold/policy.yaml";
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy { file: POLICY_FILE.into() }
+    }
+}
+
+impl Policy {
+    /// Where the rules are. The file that the package puts there may be missing, where nothing was installed; one that
+    /// somebody names may not.
+    pub(crate) fn source(&self) -> Source {
+        match self.file.as_os_str().to_str() {
+            Some("") => Source::Upstream,
+            Some(POLICY_FILE) => Source::FileOrShipped(self.file.clone()),
+            _ => Source::File(self.file.clone()),
+        }
     }
 }
 
@@ -346,6 +378,14 @@ mod tests {
     fn passwords_in_the_clear_are_for_loopback_only() {
         assert!(refusal("[public]\nlisten='10.0.0.1:80'\nplain_http=true").contains("loopback"));
         assert!(Config::parse("[public]\nlisten='127.0.0.1:80'\nplain_http=true").is_ok());
+    }
+
+    #[test]
+    fn only_the_installed_policy_file_may_be_missing() {
+        let source = |text: &str| Config::parse(text).expect("a configuration").policy.source();
+        assert_eq!(source(""), Source::FileOrShipped(POLICY_FILE.into()));
+        assert_eq!(source("[policy]\nfile = ''"), Source::Upstream);
+        assert_eq!(source("[policy]\nfile = '/x'"), Source::File("/x".into()));
     }
 
     #[test]
