@@ -11,11 +11,18 @@ use serde_json::json;
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) message: String,
+    /// Seconds until it is worth trying again.
+    pub(crate) retry_after: Option<u64>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
-        ApiError { status, message: message.into() }
+        ApiError { status, message: message.into(), retry_after: None }
+    }
+
+    /// 429: not before so many seconds have passed.
+    pub(crate) fn too_many(message: impl Into<String>, retry_after: u64) -> ApiError {
+        ApiError { status: StatusCode::TOO_MANY_REQUESTS, message: message.into(), retry_after: Some(retry_after) }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> ApiError {
@@ -38,6 +45,7 @@ impl From<Refusal> for ApiError {
             | Refusal::Stale => StatusCode::CONFLICT,
             Refusal::State { .. } | Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
+            Refusal::TooMuch(_) => StatusCode::PAYLOAD_TOO_LARGE,
         };
         ApiError::new(status, refusal.to_string())
     }
@@ -69,6 +77,9 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = header::HeaderValue::from_static("Basic realm=\"Leasehold\", charset=\"UTF-8\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

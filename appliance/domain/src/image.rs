@@ -1,5 +1,11 @@
 //! Images in the data folder: what was asked for, what arrived, and whether it can be written to a disk.
 
+mod card;
+mod command;
+
+pub use card::{Acceptance, Card, Given, Member, Visibility};
+pub use command::ImageCommand;
+
 use crate::id::ImageId;
 use crate::node::Node;
 use jiff::{SignedDuration, Timestamp};
@@ -99,13 +105,16 @@ pub struct Image {
     pub name: Option<String>,
     /// Where it came from; `None`: uploaded.
     pub source_url: Option<String>,
-    /// The digest of the file as given.
-    pub checksum: Checksum,
+    /// The digest of the file as given; `None`: nothing has come, and nobody said what should.
+    pub checksum: Option<Checksum>,
     pub status: ImageStatus,
     pub content: Option<ImageContent>,
     pub created_at: Timestamp,
     /// The last deployment with it, to the hour.
     pub used_at: Timestamp,
+    /// What its owner says of it.
+    #[serde(default)]
+    pub card: Card,
 }
 
 /// `used_at` is written at most so often: it is a hint for [`Image::may_be_evicted`], not a record.
@@ -117,8 +126,38 @@ impl Image {
     /// The image came by URL for some deployment, nobody gave it a name to keep it by, and it was not used for long: it
     /// can be fetched again. Whether a job uses it is another matter.
     pub fn may_be_evicted(&self, now: Timestamp) -> bool {
-        self.name.is_none() && self.source_url.is_some() && now.duration_since(self.used_at) >= IDLE_BEFORE_EVICTION
+        let idle = now.duration_since(self.used_at) >= IDLE_BEFORE_EVICTION;
+        self.name.is_none() && self.source_url.is_some() && !self.card.kept && idle
     }
+
+    /// It came for some deployment and nobody asked to keep it: no user deals with it.
+    pub fn is_cache(&self) -> bool {
+        self.name.is_none() && !self.card.kept
+    }
+
+    /// Bytes of the file as given, as far as they are known.
+    pub fn given_size(&self) -> u64 {
+        let of_content = || self.content.as_ref().map_or(0, |content| content.raw_size);
+        self.card.given.as_ref().map_or_else(of_content, |given| given.size)
+    }
+
+    /// It can be deployed now, or why not.
+    pub fn check_usable(&self) -> Result<(), String> {
+        match &self.status {
+            _ if self.card.deactivated => Err("it is deactivated".into()),
+            ImageStatus::Active => Ok(()),
+            ImageStatus::Queued => Err("its data is not here yet".into()),
+            ImageStatus::Failed(why) => Err(why.clone()),
+        }
+    }
+}
+
+/// Policy said yes to deploying an image as it was then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgedImage {
+    pub image: ImageId,
+    /// [`Card::revision`] of that moment: with another one, owner or visibility may be others.
+    pub revision: u64,
 }
 
 /// Whether an image may be called so: something that can be told from a UUID and from a URL, on one line.

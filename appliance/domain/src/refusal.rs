@@ -32,6 +32,9 @@ pub enum Refusal {
     /// 403.
     #[error("{0}")]
     Forbidden(String),
+    /// 413: more than the project may have.
+    #[error("{0}")]
+    TooMuch(String),
 }
 
 fn allowed_text(allowed: &[Verb]) -> String {

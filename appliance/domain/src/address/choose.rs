@@ -4,6 +4,7 @@ use super::offers::Offers;
 use super::pool::{Pool, Subnet};
 use super::{Binding, ClientKey, Hold};
 use crate::mac::Mac;
+use crate::network::{is_anothers, tenant_address};
 use crate::view::View;
 use jiff::Timestamp;
 use std::net::Ipv4Addr;
@@ -51,8 +52,30 @@ impl Seeker<'_> {
         self.view.binding_of(self.client).map(AsRef::as_ref).filter(|binding| self.pool.gives(binding.address))
     }
 
+    /// The address that the machine has by its tenant's networks, if it is free here; then it is to have no other. What
+    /// another of our machines had before, and has no right to now, is free.
+    pub(super) fn reserved(&self, offers: &Offers) -> Option<Ipv4Addr> {
+        let pool = self.pool;
+        let address = tenant_address(self.view, self.mac, pool.network)?;
+        let ours = address == pool.server || pool.router == Some(address) || pool.dns.contains(&address);
+        let offered = offers.holder(address, self.now).is_some_and(|holder| holder != self.client);
+        let right = |mac: Mac| tenant_address(self.view, mac, pool.network) == Some(address);
+        let taken = self.view.binding(address).is_some_and(|binding| match &binding.hold {
+            _ if self.owns(binding) || !binding.holds(self.now) => false,
+            Hold::Bound { mac, .. } => self.view.port_by_mac(*mac).is_none() || right(*mac),
+            Hold::Declined => true,
+        });
+        (!ours && !offered && !taken).then_some(address)
+    }
+
     /// The client may have this address: we give it, nobody else holds it, it is neither kept for nor reserved to another.
     pub(super) fn may_have(&self, address: Ipv4Addr, offers: &Offers) -> bool {
+        if let Some(reserved) = self.reserved(offers) {
+            return address == reserved;
+        }
+        if is_anothers(self.view, address, self.mac) {
+            return false;
+        }
         if !self.pool.gives(address) || offers.holder(address, self.now).is_some_and(|holder| holder != self.client) {
             return false;
         }
@@ -100,7 +123,11 @@ impl Seeker<'_> {
     pub(super) fn choose(&self, requested: Option<Ipv4Addr>, offers: &mut Offers) -> Result<Choice, NoAddress> {
         let record = self.record().map(|binding| binding.address);
         let offered = offers.of(self.client, self.now);
-        let wanted = [record, offered, requested].into_iter().flatten().find(|address| self.may_have(*address, offers));
+        let reserved = self.reserved(offers);
+        let wanted = [reserved, record, offered, requested]
+            .into_iter()
+            .flatten()
+            .find(|address| self.may_have(*address, offers));
         let address = wanted.or_else(|| self.search(offers)).ok_or(NoAddress::Exhausted {
             network: self.pool.network,
             first: self.pool.first,

@@ -134,7 +134,7 @@ fn discover(seeker: &Seeker<'_>, requested: Option<Ipv4Addr>, offers: &mut Offer
 
 fn select(seeker: &Seeker<'_>, address: Ipv4Addr, offers: &mut Offers) -> Verdict {
     let pool = seeker.pool;
-    if !pool.gives(address) {
+    if !pool.gives(address) && seeker.reserved(offers) != Some(address) {
         return Verdict::Nak { why: format!("{address} is not an address of the pool in {}", pool.network) };
     }
     // After a restart the offer is forgotten; whoever comes with it gets the address if it is his to have.

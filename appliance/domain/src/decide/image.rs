@@ -1,4 +1,6 @@
-//! Images: known, ready, failed, named, used, gone.
+//! Images: known, ready, failed, named, used, gone; and what their owners say of them ([`owned`]).
+
+mod owned;
 
 use super::Room;
 use crate::command::Answer;
@@ -10,11 +12,11 @@ use crate::view::Change;
 use std::sync::Arc;
 
 impl Room<'_> {
-    fn image(&self, id: ImageId) -> Result<&Arc<Image>, Refusal> {
+    pub(in crate::decide) fn image(&self, id: ImageId) -> Result<&Arc<Image>, Refusal> {
         self.view.image(id).ok_or_else(|| Refusal::NotFound { what: "Image", name: id.to_string() })
     }
 
-    fn put_image(&mut self, image: Image) -> Answer {
+    pub(in crate::decide) fn put_image(&mut self, image: Image) -> Answer {
         let status = image.status.name().to_owned();
         self.tell_all(What::ImageChanged { image: image.id.to_string(), status });
         let image = Arc::new(image);
@@ -23,14 +25,15 @@ impl Room<'_> {
     }
 
     /// The name is one that an image may have, and no other image has it.
-    fn check_image_name(&self, id: ImageId, name: &str) -> Result<(), Refusal> {
+    pub(in crate::decide) fn check_image_name(&self, id: ImageId, name: &str) -> Result<(), Refusal> {
         if !is_image_name(name) {
             return Err(Refusal::Invalid(format!(
                 "'{name}' is no name for an image: 1 to 255 characters on one line, not a UUID and not a URL."
             )));
         }
-        match self.view.image_by_name(name) {
-            Some(other) if other.id != id => Err(Refusal::Exists { what: "An image with name", name: name.to_owned() }),
+        let of_box = |other: &&Arc<Image>| other.id != id && other.card.owner.is_none();
+        match self.view.images_by_name(name).find(of_box) {
+            Some(_) => Err(Refusal::Exists { what: "An image with name", name: name.to_owned() }),
             _ => Ok(()),
         }
     }
@@ -39,7 +42,7 @@ impl Room<'_> {
         if self.view.image(image.id).is_some() {
             return Err(Refusal::Exists { what: "An image with UUID", name: image.id.to_string() });
         }
-        if let Some(name) = &image.name {
+        if let Some(name) = image.name.as_deref().filter(|_| image.card.owner.is_none()) {
             self.check_image_name(image.id, name)?;
         }
         Ok(self.put_image(image.clone()))
@@ -78,7 +81,9 @@ impl Room<'_> {
     }
 
     pub(super) fn delete_image(&mut self, id: ImageId) -> Result<Answer, Refusal> {
-        self.image(id)?;
+        if self.image(id)?.card.protected {
+            return Err(Refusal::Forbidden(format!("Image {id} is protected and cannot be deleted.")));
+        }
         if let Some(job) = self.view.jobs().find(|job| job.is_running() && job.input.image == Some(id)) {
             return Err(Refusal::InUse(format!("Image {id} is being deployed on node {}.", job.node)));
         }
@@ -97,10 +102,10 @@ impl Room<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::command::{Actor, Command, Context};
+    use crate::command::{Actor, Command, Context, NodeStart};
     use crate::decide::decide;
     use crate::id::{ImageId, JobId, NodeId};
-    use crate::image::{Checksum, HashAlgorithm, IDLE_BEFORE_EVICTION, Image, ImageStatus};
+    use crate::image::{Card, Checksum, HashAlgorithm, IDLE_BEFORE_EVICTION, Image, ImageStatus};
     use crate::job::{JobInput, StepName};
     use crate::node::NodeSettings;
     use crate::provision::{ProvisionState, Verb};
@@ -117,11 +122,12 @@ mod tests {
             id: ImageId(Uuid::from_u128(id)),
             name: name.map(str::to_owned),
             source_url: Some("http://box/image".into()),
-            checksum: Checksum { algorithm: HashAlgorithm::Sha256, hex: "a".repeat(64) },
+            checksum: Some(Checksum { algorithm: HashAlgorithm::Sha256, hex: "a".repeat(64) }),
             status: ImageStatus::Active,
             content: None,
             created_at: Timestamp::UNIX_EPOCH,
             used_at: Timestamp::UNIX_EPOCH,
+            card: Card::default(),
         }
     }
 
@@ -152,7 +158,7 @@ mod tests {
         assert!(matches!(at(&mut view, now, name("third")), Err(Refusal::InUse(why)) if why.contains("'other'")));
         at(&mut view, now, Command::DeleteImage { id: ID }).expect("deleted");
         assert!(view.image_by_name("debian").is_none());
-        let checksum = image(1, None).checksum;
+        let checksum = image(1, None).checksum.expect("given");
         assert_eq!(view.images_by_checksum(&checksum).count(), 1);
     }
 
@@ -182,7 +188,8 @@ mod tests {
         let now = later(5);
         let node = NodeId(Uuid::from_u128(9));
         let settings = NodeSettings { driver: "ipmi".into(), ..NodeSettings::default() };
-        at(&mut view, now, Command::CreateNode { id: node, settings: Box::new(settings) }).expect("a node");
+        at(&mut view, now, Command::CreateNode { id: node, settings: Box::new(settings), start: NodeStart::default() })
+            .expect("a node");
         let job = JobId(Uuid::from_u128(10));
         let input = Box::new(JobInput::default());
         at(&mut view, now, Command::Provision { node, verb: Verb::Manage, job, input }).expect("a job");

@@ -1,6 +1,6 @@
 //! Whatever is asked for in whatever order, what must not be is not.
 
-use crate::address::Subnet as Cidr;
+use crate::address::{Ask, Asked, ClientKey, Offers, Pool, Subnet as Cidr, Verdict, decide_lease};
 use crate::command::{Actor, Answer, Command, Context, NodeStart};
 use crate::decide::decide;
 use crate::id::{JobId, NetworkId, NodeId, PortId, SubnetId, TenantPortId};
@@ -221,6 +221,54 @@ fn a_machine_has_the_address_of_its_network_while_it_is_its_users() {
     assert_eq!(vifs_of(&view, one).count(), 0);
     let left = view.network.port(TenantPortId(Uuid::from_u128(5))).expect("the port itself stays");
     assert_eq!((left.settings.attached, left.settings.host.as_str()), (None, ""));
+}
+
+/// Asks for an address as DHCP does, and takes it.
+fn lease(view: &mut View, mac: Mac) -> Option<Ipv4Addr> {
+    let pool = Pool {
+        network: "10.0.0.0/24".parse().expect("a network"),
+        server: Ipv4Addr::new(10, 0, 0, 1),
+        first: Ipv4Addr::new(10, 0, 0, 128),
+        last: Ipv4Addr::new(10, 0, 0, 254),
+        router: None,
+        dns: vec![],
+        domain: None,
+        lease_seconds: 3600,
+        vlan: None,
+        authoritative: false,
+    };
+    let (mut offers, client) = (Offers::default(), ClientKey::Mac(mac));
+    let mut ask = |view: &View, ask| {
+        decide_lease(&Asked { ask, client: &client, mac }, &pool, view, &mut offers, Timestamp::UNIX_EPOCH)
+    };
+    let Verdict::Offer { grant, .. } = ask(view, Ask::Discover { requested: None }) else { return None };
+    let Verdict::Ack { grant, write } = ask(view, Ask::Select { server: pool.server, address: grant.address }) else {
+        return None;
+    };
+    if let Some(binding) = write {
+        give(view, Command::Bind(binding)).expect("bound");
+    }
+    Some(grant.address)
+}
+
+#[test]
+fn dhcp_gives_the_networks_address_to_its_machine_and_to_no_other() {
+    let mut view = rack();
+    let one = node(&mut view, 0x11, 1);
+    node(&mut view, 0x12, 1);
+    let (mac, other) = (Mac([0x52, 0x54, 0, 0, 0x11, 0]), Mac([0x52, 0x54, 0, 0, 0x12, 0]));
+    let pooled = lease(&mut view, mac).expect("an address of the pool");
+    assert!(pooled >= Ipv4Addr::new(10, 0, 0, 128));
+    let wanted = Ipv4Addr::new(10, 0, 0, 7);
+    net(&mut view, port(5, Allocation::Wanted(vec![WantedAddress::Exactly(None, wanted)]), -1)).expect("a port");
+    net(&mut view, attach(one, 5)).expect("attached");
+    assert_eq!(lease(&mut view, mac), Some(wanted), "outside of the range that others get");
+    assert_ne!(lease(&mut view, other), Some(wanted));
+    net(&mut view, NetworkCommand::Detach { node: one, port: TenantPortId(Uuid::from_u128(5)) }).expect("detached");
+    let two = NodeId(Uuid::from_u128(0x12));
+    net(&mut view, attach(two, 5)).expect("attached elsewhere");
+    assert_eq!(lease(&mut view, other), Some(wanted), "what the first one had is the second one's now");
+    assert_ne!(lease(&mut view, mac), Some(wanted));
 }
 
 #[derive(Clone, Debug)]
