@@ -63,13 +63,32 @@ debian_registry() {
         awk -v release="$release" '$2 == release && $3 == "main" && !seen++ { print $1 } END { exit !seen }'
 }
 
+# cargo_build ARGUMENTS…: quiet but for what is wrong. A registry that does not answer and a full disk are one clear line.
+cargo_build() {
+    local log why
+    log=$(mktemp)
+    if (cd "$root" && cargo build --quiet "$@") 2>"$log"; then
+        cat "$log" >&2
+        rm -f "$log"
+        return
+    fi
+    if grep -q 'No space left on device' "$log"; then
+        why="no space is left for the build in $root/target or ${TMPDIR:-/tmp}"
+    elif grep -qE 'spurious network error|[Ff]ailed to (download|fetch)|[Uu]nable to update' "$log"; then
+        why="the Rust package registry does not answer: $(grep -E '\[[0-9]+\]|[Ff]ailed to' "$log" | tail -n1 | sed 's/^ *//')"
+    else
+        cat "$log" >&2
+        why="the build failed"
+    fi
+    rm -f "$log"
+    die "$why"
+}
+
 # Builds what the rack boots: the program, the agent, the first-boot program, and from them the boot images.
 build_all() {
     say "building leasehold, the agent and the rack (the first time some minutes)"
-    (cd "$root" && cargo build --quiet -p leasehold -p leasehold-rack -p leasehold-boot-images) ||
-        die "the build failed"
-    (cd "$root" && cargo build --quiet -p leasehold-agent -p leasehold-first-boot --profile agent --target "$musl") ||
-        die "the build of the agent failed"
+    cargo_build -p leasehold -p leasehold-rack -p leasehold-boot-images
+    cargo_build -p leasehold-agent -p leasehold-first-boot --profile agent --target "$musl"
     build_images
 }
 
