@@ -75,16 +75,7 @@ fn view(pxe_enabled: bool, job: Option<(JobKind, StepName)>) -> View {
     view.apply(&Change::PutPort(Arc::new(Port {
         id: PortId(Uuid::from_u128(3)),
         revision: 0,
-        settings: PortSettings {
-            node: NodeId(Uuid::from_u128(1)),
-            address: MAC,
-            name: None,
-            pxe_enabled,
-            physical_network: None,
-            local_link_connection: serde_json::Map::new(),
-            extra: serde_json::Map::new(),
-            is_smartnic: false,
-        },
+        settings: PortSettings { pxe_enabled, ..PortSettings::new(NodeId(Uuid::from_u128(1)), MAC) },
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: None,
     })));

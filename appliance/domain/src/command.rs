@@ -5,16 +5,16 @@
 use crate::address::Binding;
 use crate::hardware::{HardwareCommand, HardwareRow};
 use crate::id::{ImageId, JobId, NodeId, PortId, UserId};
-use crate::identity::{IdentityCommand, IdentityRow, User};
-use crate::image::{Image, ImageContent};
+use crate::identity::{IdentityCommand, IdentityRow};
+use crate::image::{Image, ImageCommand, ImageContent, JudgedImage};
 use crate::job::{Job, JobInput, StepName};
 use crate::network::{NetworkCommand, NetworkRow};
 use crate::node::{Node, NodeSettings};
 use crate::port::{Port, PortSettings};
-use crate::power::{PowerState, PowerTarget};
+use crate::power::{BootMode, PowerState, PowerTarget};
 use crate::provision::Verb;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -52,6 +52,8 @@ pub struct Who {
     pub request: Option<String>,
     /// What policy was asked about: the command holds only while it is still so.
     pub judged: Vec<Judged>,
+    /// The image that he may deploy.
+    pub image: Option<JudgedImage>,
 }
 
 /// Policy said yes for a node that belonged to these.
@@ -84,18 +86,44 @@ pub enum StepEnd {
     Failed(String),
 }
 
+/// How a new node begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeStart {
+    /// Free at once, as API versions before 1.11 have it; else it is to be verified and cleaned first.
+    pub available: bool,
+    pub maintenance: bool,
+}
+
+/// One thing of a machine that is another from now on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MachineChange {
+    Console(bool),
+    BootMode(BootMode),
+    SecureBoot(bool),
+    Indicator(String),
+    /// The RAID volumes that the next cleaning is to make.
+    TargetRaid(Map<String, Value>),
+}
+
 /// A command.
 #[derive(Clone, Debug)]
 pub enum Command {
     CreateNode {
         id: NodeId,
         settings: Box<NodeSettings>,
+        start: NodeStart,
     },
-    /// The whole new settings, based on `revision` of the node.
+    /// The whole new settings, based on `revision` of the node; and its maintenance, if it is to be another.
     ChangeNode {
         id: NodeId,
         revision: u64,
         settings: Box<NodeSettings>,
+        maintenance: Option<bool>,
+    },
+    /// Something of the machine beside its power that a user set, or that its BMC told.
+    SetMachine {
+        node: NodeId,
+        what: MachineChange,
     },
     DeleteNode {
         id: NodeId,
@@ -158,6 +186,10 @@ pub enum Command {
         job: JobId,
         step: StepName,
         end: StepEnd,
+    },
+    /// The step that runs waits for somebody's word (`unhold`).
+    HoldJob {
+        job: JobId,
     },
     /// The machine that is waited for has missed its network boot: the job starts it again.
     BootAgain {
@@ -232,16 +264,10 @@ pub enum Command {
         id: ImageId,
     },
 
+    Image(ImageCommand),
     Identity(IdentityCommand),
     Network(NetworkCommand),
     Hardware(HardwareCommand),
-
-    CreateUser(Box<User>),
-    SetPassword {
-        user: UserId,
-        password_hash: String,
-        one_time: bool,
-    },
 }
 
 impl Command {
@@ -251,6 +277,7 @@ impl Command {
             Command::CreateNode { .. } => "create-node",
             Command::ChangeNode { .. } => "change-node",
             Command::DeleteNode { .. } => "delete-node",
+            Command::SetMachine { .. } => "set-machine",
             Command::CreatePort { .. } => "create-port",
             Command::ChangePort { .. } => "change-port",
             Command::DeletePort { .. } => "delete-port",
@@ -262,6 +289,7 @@ impl Command {
             Command::StartStep { .. } => "start-step",
             Command::StepProgress { .. } => "step-progress",
             Command::EndStep { .. } => "end-step",
+            Command::HoldJob { .. } => "hold-job",
             Command::BootAgain { .. } => "boot-again",
             Command::UseImage { .. } => "use-image",
             Command::ObservePower { .. } => "observe-power",
@@ -277,11 +305,10 @@ impl Command {
             Command::NameImage { .. } => "name-image",
             Command::DeleteImage { .. } => "delete-image",
             Command::EvictImage { .. } => "evict-image",
+            Command::Image(command) => command.name(),
             Command::Identity(command) => command.name(),
             Command::Network(command) => command.name(),
             Command::Hardware(command) => command.name(),
-            Command::CreateUser(_) => "create-user",
-            Command::SetPassword { .. } => "set-password",
         }
     }
 }

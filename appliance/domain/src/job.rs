@@ -4,6 +4,7 @@
 //! go on with a job or say that it cannot.
 
 use crate::id::{ImageId, JobId, NodeId};
+use crate::node::Sealed;
 use crate::power::PowerTarget;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,12 @@ pub enum JobKind {
     Undeploy,
     /// A machine that already runs is taken over as it is.
     Adopt,
+    /// A user's machine runs the ramdisk, so that he can look at its disks.
+    Rescue,
+    /// Back from there to the machine's own system.
+    Unrescue,
+    /// Steps on a user's machine, which is his again afterwards.
+    Service,
     /// A change of power that a user asked for.
     Power(PowerTarget),
     /// After an abort: the machine must not go on booting into a job that is no more.
@@ -57,6 +64,10 @@ pub enum StepName {
     ReleaseInstance,
     /// The power change of a `Power` job.
     ChangePower,
+    /// The ramdisk lets its user in.
+    OpenRescue,
+    /// The steps of a `Service` job.
+    RunService,
     /// A step of another version of the program.
     #[serde(other)]
     Unknown,
@@ -81,6 +92,8 @@ impl StepName {
             StepName::PowerOn => "power-on",
             StepName::ReleaseInstance => "release-instance",
             StepName::ChangePower => "change-power",
+            StepName::OpenRescue => "open-rescue",
+            StepName::RunService => "run-service",
             StepName::Unknown => "unknown",
         }
     }
@@ -100,10 +113,22 @@ impl StepName {
             StepName::AwaitAgent | StepName::AwaitInventory => 1800,
             StepName::PrepareImage => 3600,
             StepName::WriteImage => 7200,
-            StepName::Wipe => 24 * 3600,
-            StepName::InstallBootloader => 300,
+            StepName::Wipe | StepName::RunService => 24 * 3600,
+            StepName::InstallBootloader | StepName::OpenRescue => 300,
             StepName::ReleaseInstance | StepName::Unknown => 60,
         }
+    }
+
+    /// The step is for a machine that boots and runs an agent; a node without a machine leaves it out.
+    pub fn needs_machine(self) -> bool {
+        matches!(
+            self,
+            StepName::PrepareImage
+                | StepName::BootFromNetwork
+                | StepName::PowerCycle
+                | StepName::InstallBootloader
+                | StepName::BootFromDisk
+        )
     }
 
     /// Seconds that a step has when it is taken up again after a restart, however long that took.
@@ -173,6 +198,12 @@ pub struct JobInput {
     pub image: Option<ImageId>,
     /// Clean steps that a user asked for (`[{interface, step, args}]`); empty: the automatic wipe.
     pub clean_steps: Vec<Value>,
+    /// What a deployment does beside its own steps, before the image is written (`[{interface, step, args}]`).
+    pub deploy_steps: Vec<Value>,
+    /// Steps of a `Service` job, in the same form.
+    pub service_steps: Vec<Value>,
+    /// The user's password in the rescue system.
+    pub rescue_password: Option<Sealed>,
     /// Deploy even where this image already is (`rebuild`).
     pub rebuild: bool,
     /// How long a soft power change may take, in seconds.
@@ -206,7 +237,8 @@ pub const INVENTORY_ARRIVED: &str = "the inventory arrived";
 /// The version of the lists in [`plan`].
 pub const JOB_VERSION: u32 = 1;
 
-/// The steps of a job, in order. `wipe`: automated cleaning is on for the node.
+/// The steps of a job, in order. `wipe`: automated cleaning is on for the node; of a deployment: something is asked for
+/// that comes before the image.
 pub fn plan(kind: JobKind, wipe: bool) -> Vec<StepName> {
     use StepName::*;
     let cleaning = [BootFromNetwork, PowerCycle, AwaitAgent, Wipe, PowerOff];
@@ -215,22 +247,22 @@ pub fn plan(kind: JobKind, wipe: bool) -> Vec<StepName> {
         JobKind::Inspect => vec![BootFromNetwork, PowerCycle, AwaitInventory, PowerOff],
         JobKind::Clean if wipe => cleaning.to_vec(),
         JobKind::Clean => vec![PowerOff],
-        JobKind::Deploy => vec![
-            PrepareImage,
-            BootFromNetwork,
-            PowerCycle,
-            AwaitAgent,
-            WriteImage,
-            InstallBootloader,
-            PowerOff,
-            BootFromDisk,
-            PowerOn,
-        ],
+        JobKind::Deploy => {
+            let before: &[StepName] = if wipe { &[Wipe] } else { &[] };
+            let start = [PrepareImage, BootFromNetwork, PowerCycle, AwaitAgent];
+            let end = [WriteImage, InstallBootloader, PowerOff, BootFromDisk, PowerOn];
+            [&start, before, &end].concat()
+        }
         JobKind::Undeploy if wipe => [&[PowerOff, ReleaseInstance][..], &cleaning].concat(),
         JobKind::Undeploy => vec![PowerOff, ReleaseInstance],
         JobKind::Adopt => vec![CheckBmc, ReadPower],
         JobKind::Power(_) => vec![ChangePower],
         JobKind::Stop => vec![PowerOff],
+        JobKind::Rescue => vec![BootFromNetwork, PowerCycle, AwaitAgent, OpenRescue],
+        JobKind::Unrescue => vec![PowerOff, BootFromDisk, PowerOn],
+        JobKind::Service => {
+            vec![BootFromNetwork, PowerCycle, AwaitAgent, RunService, PowerOff, BootFromDisk, PowerOn]
+        }
     }
 }
 
@@ -256,6 +288,8 @@ impl Job {
                     | StepName::Wipe
                     | StepName::WriteImage
                     | StepName::InstallBootloader
+                    | StepName::OpenRescue
+                    | StepName::RunService
             )
         });
         let boot = self.steps.iter().position(|step| step.name == StepName::PowerCycle);
@@ -276,7 +310,8 @@ mod tests {
 
     #[test]
     fn step_names_are_what_is_stored() {
-        for kind in [JobKind::Verify, JobKind::Inspect, JobKind::Deploy, JobKind::Undeploy, JobKind::Stop] {
+        let kinds = [JobKind::Verify, JobKind::Inspect, JobKind::Deploy, JobKind::Undeploy, JobKind::Stop];
+        for kind in kinds.into_iter().chain([JobKind::Rescue, JobKind::Unrescue, JobKind::Service]) {
             for step in plan(kind, true) {
                 assert_eq!(serde_json::to_value(step).expect("a string"), step.name());
             }

@@ -4,10 +4,13 @@
 //! says what, why and what to do. Everything else in the program is an adapter around this crate.
 
 pub mod address;
+pub mod before;
 pub mod boot;
 pub mod command;
 pub mod decide;
+pub mod driver;
 pub mod event;
+pub mod facet;
 pub mod hardware;
 pub mod id;
 pub mod identity;

@@ -1,7 +1,8 @@
 //! A node: one machine, what its keepers say about it, and where it stands.
 
+use crate::driver::{self, Interface};
 use crate::id::{JobId, NodeId};
-use crate::power::{PowerState, PowerTarget};
+use crate::power::{BootMode, PowerState, PowerTarget};
 use crate::provision::{ProvisionState, Standing};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ impl std::fmt::Debug for Sealed {
 #[serde(default)]
 pub struct NodeSettings {
     pub name: Option<String>,
-    /// `ipmi` or `redfish`.
+    /// One of [`driver::DRIVERS`].
     pub driver: String,
     /// How to reach the BMC, without its secrets.
     pub driver_info: Map<String, Value>,
@@ -53,8 +54,51 @@ pub struct NodeSettings {
     pub protected_reason: Option<String>,
     pub retired: bool,
     pub retired_reason: Option<String>,
+    /// Hardware interfaces that are not the driver's default, by their member (`deploy_interface`).
+    pub interfaces: BTreeMap<String, String>,
     /// Attributes that are kept and shown but have no effect in the drivers here (`conductor_group`, `shard`, …).
     pub labels: BTreeMap<String, Value>,
+}
+
+impl NodeSettings {
+    /// The hardware interface that the node has.
+    pub fn interface(&self, interface: Interface) -> &str {
+        let chosen = self.interfaces.get(interface.member()).map(String::as_str);
+        chosen.or_else(|| driver::find(&self.driver).map(|driver| driver.default_of(interface))).unwrap_or_default()
+    }
+
+    /// The node goes without this interface (`no-…`).
+    pub fn lacks(&self, interface: Interface) -> bool {
+        self.interface(interface).starts_with("no-")
+    }
+
+    /// A label that is a text, if it is set.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// The machine is never to be off: its power is cycled instead.
+    pub fn never_off(&self) -> bool {
+        self.labels.get("disable_power_off").and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// The node that this one is a part of.
+    pub fn parent(&self) -> Option<NodeId> {
+        self.label("parent_node").and_then(|text| Uuid::parse_str(text).ok()).map(NodeId)
+    }
+}
+
+/// What is known of the machine beside its power, and what somebody wants of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Machine {
+    pub console_enabled: bool,
+    pub boot_mode: Option<BootMode>,
+    pub secure_boot: Option<bool>,
+    pub raid_config: Map<String, Value>,
+    pub target_raid_config: Map<String, Value>,
+    /// The light by which a machine is found in its rack.
+    pub indicator: Option<String>,
 }
 
 /// What a deploy agent told when it called back; it belongs to one job and is forgotten with it.
@@ -96,6 +140,8 @@ pub struct Node {
     /// SHA-256 of the BMC's certificate, pinned when the node was enrolled (hex).
     pub bmc_certificate: Option<String>,
     pub agent: Option<AgentContact>,
+    #[serde(default)]
+    pub machine: Machine,
     pub inspection_started_at: Option<Timestamp>,
     pub inspection_finished_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -122,6 +168,7 @@ impl Node {
             generation: 0,
             bmc_certificate: None,
             agent: None,
+            machine: Machine::default(),
             inspection_started_at: None,
             inspection_finished_at: None,
             created_at: now,
@@ -139,6 +186,9 @@ impl Node {
         self.settings.name.clone().unwrap_or_else(|| self.id.to_string())
     }
 }
+
+/// Words that stand in the place of a node's name in the API's paths.
+pub const RESERVED_NAMES: [&str; 6] = ["detail", "maintenance", "management", "states", "validate", "vendor_passthru"];
 
 /// A legal node name: what Ironic takes, a host name or several joined by dots.
 pub fn is_node_name(name: &str) -> bool {

@@ -1,6 +1,6 @@
 //! A port: one network interface of a node.
 
-use crate::id::{NodeId, PortId};
+use crate::id::{NodeId, PortId, PortgroupId};
 use crate::mac::Mac;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,43 @@ pub struct PortSettings {
     pub local_link_connection: Map<String, Value>,
     pub extra: Map<String, Value>,
     pub is_smartnic: bool,
+    /// The group of ports that this one belongs to.
+    #[serde(default)]
+    pub portgroup: Option<PortgroupId>,
+    #[serde(default)]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub vendor: Option<String>,
+    #[serde(default)]
+    pub category: Option<String>,
+    /// It may be taken into a group that is made when one is wanted.
+    #[serde(default = "yes")]
+    pub available_for_dynamic_portgroup: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl PortSettings {
+    /// A port of which nothing but its address is known.
+    pub fn new(node: NodeId, address: Mac) -> PortSettings {
+        PortSettings {
+            node,
+            address,
+            name: None,
+            pxe_enabled: true,
+            physical_network: None,
+            local_link_connection: Map::new(),
+            extra: Map::new(),
+            is_smartnic: false,
+            portgroup: None,
+            description: None,
+            vendor: None,
+            category: None,
+            available_for_dynamic_portgroup: true,
+        }
+    }
 }
 
 /// A port and its history.

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Where a node stands in its life. The names are Ironic's (`provision_state`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ProvisionState {
     #[serde(rename = "enroll")]
     Enroll,
@@ -43,6 +43,31 @@ pub enum ProvisionState {
     Adopting,
     #[serde(rename = "adopt failed")]
     AdoptFailed,
+    #[serde(rename = "rescuing")]
+    Rescuing,
+    #[serde(rename = "rescue wait")]
+    RescueWait,
+    #[serde(rename = "rescue failed")]
+    RescueFailed,
+    #[serde(rename = "rescue")]
+    Rescue,
+    #[serde(rename = "unrescuing")]
+    Unrescuing,
+    #[serde(rename = "unrescue failed")]
+    UnrescueFailed,
+    #[serde(rename = "servicing")]
+    Servicing,
+    #[serde(rename = "service wait")]
+    ServiceWait,
+    #[serde(rename = "service failed")]
+    ServiceFailed,
+    /// A step of the list holds the job until somebody lets it go on.
+    #[serde(rename = "clean hold")]
+    CleanHold,
+    #[serde(rename = "deploy hold")]
+    DeployHold,
+    #[serde(rename = "service hold")]
+    ServiceHold,
 }
 
 /// What a user can ask for: the `target` of `PUT /v1/nodes/…/states/provision`.
@@ -57,6 +82,10 @@ pub enum Verb {
     Undeploy,
     Abort,
     Adopt,
+    Rescue,
+    Unrescue,
+    Service,
+    Unhold,
 }
 
 /// What moves a node: a verb, or news from its job.
@@ -67,6 +96,8 @@ pub enum Event {
     Waiting,
     /// It called back.
     Resumed,
+    /// A step holds the job.
+    Held,
     /// The job did what the present state stands for.
     Done,
     Failed,
@@ -88,7 +119,7 @@ pub struct NotAllowed {
 }
 
 impl ProvisionState {
-    pub const ALL: [ProvisionState; 18] = {
+    pub const ALL: [ProvisionState; 30] = {
         use ProvisionState::*;
         [
             Enroll,
@@ -109,6 +140,18 @@ impl ProvisionState {
             Error,
             Adopting,
             AdoptFailed,
+            Rescuing,
+            RescueWait,
+            RescueFailed,
+            Rescue,
+            Unrescuing,
+            UnrescueFailed,
+            Servicing,
+            ServiceWait,
+            ServiceFailed,
+            CleanHold,
+            DeployHold,
+            ServiceHold,
         ]
     };
 
@@ -134,6 +177,18 @@ impl ProvisionState {
             Error => "error",
             Adopting => "adopting",
             AdoptFailed => "adopt failed",
+            Rescuing => "rescuing",
+            RescueWait => "rescue wait",
+            RescueFailed => "rescue failed",
+            Rescue => "rescue",
+            Unrescuing => "unrescuing",
+            UnrescueFailed => "unrescue failed",
+            Servicing => "servicing",
+            ServiceWait => "service wait",
+            ServiceFailed => "service failed",
+            CleanHold => "clean hold",
+            DeployHold => "deploy hold",
+            ServiceHold => "service hold",
         }
     }
 
@@ -147,19 +202,73 @@ impl ProvisionState {
         use ProvisionState::*;
         matches!(
             self,
-            Verifying | Inspecting | InspectWait | Cleaning | CleanWait | Deploying | DeployWait | Deleting | Adopting
+            Verifying
+                | Inspecting
+                | InspectWait
+                | Cleaning
+                | CleanWait
+                | CleanHold
+                | Deploying
+                | DeployWait
+                | DeployHold
+                | Deleting
+                | Adopting
+                | Rescuing
+                | RescueWait
+                | Unrescuing
+                | Servicing
+                | ServiceWait
+                | ServiceHold
         )
     }
 
-    /// The node can be removed: nobody's machine runs on it. Ironic's DELETE_ALLOWED_STATES.
+    /// A step holds the job until somebody lets it go on.
+    pub fn is_held(self) -> bool {
+        matches!(self, ProvisionState::CleanHold | ProvisionState::DeployHold | ProvisionState::ServiceHold)
+    }
+
+    /// The node can be removed: no former user's data can be on it. Ironic's DELETE_ALLOWED_STATES; where something
+    /// failed, the keeper first brings it to `manageable`, or sets it into maintenance.
     pub fn may_delete_node(self) -> bool {
         use ProvisionState::*;
-        matches!(self, Enroll | Manageable | Available | InspectFailed | CleanFailed | AdoptFailed | Error)
+        matches!(self, Enroll | Manageable | Available | AdoptFailed)
+    }
+
+    /// The node may be changed although it is on its way to another state. Ironic's UPDATE_ALLOWED_STATES.
+    pub fn may_be_changed_on_its_way(self) -> bool {
+        use ProvisionState::*;
+        matches!(
+            self,
+            DeployFailed
+                | Inspecting
+                | InspectFailed
+                | InspectWait
+                | CleanFailed
+                | Error
+                | Verifying
+                | AdoptFailed
+                | RescueFailed
+                | UnrescueFailed
+                | ServiceHold
+                | ServiceFailed
+        )
+    }
+
+    /// Driver, interfaces and resource class may be changed: nobody relies on them.
+    pub fn is_unused(self) -> bool {
+        use ProvisionState::*;
+        matches!(self, Enroll | Inspecting | InspectWait | Manageable | Available)
+    }
+
+    /// The machine is a user's, and may be protected from him.
+    pub fn may_be_protected(self) -> bool {
+        use ProvisionState::*;
+        matches!(self, Active | Rescue | Rescuing | RescueWait | RescueFailed | Unrescuing | UnrescueFailed)
     }
 }
 
 impl Verb {
-    pub const ALL: [Verb; 9] = [
+    pub const ALL: [Verb; 13] = [
         Verb::Manage,
         Verb::Inspect,
         Verb::Clean,
@@ -169,6 +278,10 @@ impl Verb {
         Verb::Undeploy,
         Verb::Abort,
         Verb::Adopt,
+        Verb::Rescue,
+        Verb::Unrescue,
+        Verb::Service,
+        Verb::Unhold,
     ];
 
     /// Ironic's spelling in the API.
@@ -183,12 +296,20 @@ impl Verb {
             Verb::Undeploy => "deleted",
             Verb::Abort => "abort",
             Verb::Adopt => "adopt",
+            Verb::Rescue => "rescue",
+            Verb::Unrescue => "unrescue",
+            Verb::Service => "service",
+            Verb::Unhold => "unhold",
         }
     }
 
-    /// The verb with this name; `undeploy` and `delete` are what people type.
+    /// The verb with this name; `deploy` and `undeploy` say the same as `active` and `deleted`.
     pub fn from_name(name: &str) -> Option<Verb> {
-        Self::ALL.into_iter().find(|verb| verb.name() == name)
+        match name {
+            "deploy" => Some(Verb::Deploy),
+            "undeploy" => Some(Verb::Undeploy),
+            _ => Self::ALL.into_iter().find(|verb| verb.name() == name),
+        }
     }
 }
 
@@ -236,7 +357,9 @@ fn next(from: Standing, event: Event) -> Option<Standing> {
             _ => to(Manageable, None),
         },
         (Cleaning | CleanWait, Event::Failed) => to(CleanFailed, from.target),
-        (CleanWait, Event::Asked(Verb::Abort)) => to(CleanFailed, from.target),
+        (CleanWait | CleanHold, Event::Asked(Verb::Abort)) => to(CleanFailed, from.target),
+        (Cleaning | CleanWait, Event::Held) => to(CleanHold, from.target),
+        (CleanHold, Event::Asked(Verb::Unhold)) => to(Cleaning, from.target),
 
         // Not from `error`: there a former user's machine could not be stopped; it must be undeployed, and wiped, first.
         (Available | DeployFailed, Event::Asked(Verb::Deploy)) => to(Deploying, Some(Active)),
@@ -245,15 +368,43 @@ fn next(from: Standing, event: Event) -> Option<Standing> {
         (DeployWait, Event::Resumed) => to(Deploying, from.target),
         (Deploying | DeployWait, Event::Done) => to(Active, None),
         (Deploying | DeployWait, Event::Failed) => to(DeployFailed, Some(Active)),
-        (DeployWait, Event::Asked(Verb::Abort)) => to(DeployFailed, Some(Active)),
+        (DeployWait | DeployHold, Event::Asked(Verb::Abort)) => to(DeployFailed, Some(Active)),
+        (Deploying | DeployWait, Event::Held) => to(DeployHold, from.target),
+        (DeployHold, Event::Asked(Verb::Unhold)) => to(Deploying, from.target),
 
-        (Active | DeployWait | DeployFailed | Error, Event::Asked(Verb::Undeploy)) => to(Deleting, Some(Available)),
+        (
+            Active | DeployWait | DeployFailed | Error | Rescue | RescueWait | RescueFailed | UnrescueFailed
+            | ServiceWait | ServiceFailed,
+            Event::Asked(Verb::Undeploy),
+        ) => to(Deleting, Some(Available)),
         (Deleting, Event::Done) => to(Cleaning, Some(Available)),
         (Deleting, Event::Failed) => to(Error, Some(Available)),
 
         (Manageable | AdoptFailed, Event::Asked(Verb::Adopt)) => to(Adopting, Some(Active)),
         (Adopting, Event::Done) => to(Active, None),
         (Adopting, Event::Failed) => to(AdoptFailed, Some(Active)),
+
+        (Active | Rescue | RescueFailed | UnrescueFailed | ServiceFailed, Event::Asked(Verb::Rescue)) => {
+            to(Rescuing, Some(Rescue))
+        }
+        (Rescuing, Event::Waiting) => to(RescueWait, from.target),
+        (RescueWait, Event::Resumed) => to(Rescuing, from.target),
+        (Rescuing | RescueWait, Event::Done) => to(Rescue, None),
+        (Rescuing | RescueWait, Event::Failed) => to(RescueFailed, Some(Rescue)),
+        (RescueWait, Event::Asked(Verb::Abort)) => to(RescueFailed, Some(Rescue)),
+        (Rescue | RescueFailed | UnrescueFailed, Event::Asked(Verb::Unrescue)) => to(Unrescuing, Some(Active)),
+        (Unrescuing, Event::Done) => to(Active, None),
+        (Unrescuing, Event::Failed) => to(UnrescueFailed, Some(Active)),
+
+        (Active | ServiceFailed, Event::Asked(Verb::Service)) => to(Servicing, Some(Active)),
+        (Servicing, Event::Waiting) => to(ServiceWait, from.target),
+        (ServiceWait, Event::Resumed) => to(Servicing, from.target),
+        (Servicing | ServiceWait, Event::Done) => to(Active, None),
+        (Servicing | ServiceWait, Event::Failed) => to(ServiceFailed, Some(Active)),
+        (Servicing | ServiceWait, Event::Held) => to(ServiceHold, from.target),
+        (ServiceWait | ServiceHold, Event::Asked(Verb::Abort)) => to(ServiceFailed, Some(Active)),
+        (ServiceFailed, Event::Asked(Verb::Abort)) => to(Active, None),
+        (ServiceHold, Event::Asked(Verb::Unhold)) => to(Servicing, from.target),
 
         _ => return None,
     };
@@ -324,7 +475,8 @@ mod tests {
     }
 
     fn any_event() -> impl Strategy<Value = Event> {
-        let jobs = prop_oneof![Just(Event::Waiting), Just(Event::Resumed), Just(Event::Done), Just(Event::Failed)];
+        let jobs =
+            proptest::sample::select(vec![Event::Waiting, Event::Resumed, Event::Held, Event::Done, Event::Failed]);
         prop_oneof![proptest::sample::select(Verb::ALL.to_vec()).prop_map(Event::Asked), jobs]
     }
 

@@ -5,10 +5,11 @@
 //! where rows and indices change together; the store calls it at start for each row and after each decision.
 
 use crate::address::{Binding, ClientKey};
+use crate::facet::{Facet, Facets};
 use crate::hardware::{Catalogue, HardwareRow};
-use crate::id::{ImageId, JobId, NodeId, PortId, UserId};
-use crate::identity::{Directory, IdentityRow, User};
-use crate::image::{Checksum, Image, ImageStatus};
+use crate::id::{ChassisId, ImageId, JobId, NodeId, PortId};
+use crate::identity::{Directory, IdentityRow};
+use crate::image::{Checksum, Image};
 use crate::job::Job;
 use crate::mac::Mac;
 use crate::network::{NetworkRow, Plane};
@@ -32,7 +33,6 @@ pub enum Change {
     PutJob(Arc<Job>),
     PutImage(Arc<Image>),
     DeleteImage(ImageId),
-    PutUser(Arc<User>),
     Identity(Rows<IdentityRow>),
     Network(Rows<NetworkRow>),
     Hardware(Rows<HardwareRow>),
@@ -51,6 +51,7 @@ pub struct View {
     node_instances: OrdMap<Uuid, NodeId>,
     /// Nodes in the order of their creation: what lists page over.
     node_order: OrdSet<(Timestamp, NodeId)>,
+    node_facets: Facets,
     ports: OrdMap<PortId, Arc<Port>>,
     port_macs: OrdMap<Mac, PortId>,
     port_names: OrdMap<String, PortId>,
@@ -59,11 +60,10 @@ pub struct View {
     jobs: OrdMap<JobId, Arc<Job>>,
     node_jobs: OrdMap<NodeId, JobId>,
     images: OrdMap<ImageId, Arc<Image>>,
-    image_names: OrdMap<String, ImageId>,
+    /// Tenants call their images as they like: names are not unique.
+    image_names: OrdSet<(String, ImageId)>,
     /// By the hex of the given file's digest; the same file may be known more than once.
     image_digests: OrdSet<(String, ImageId)>,
-    users: OrdMap<UserId, Arc<User>>,
-    user_names: OrdMap<String, UserId>,
     bindings: OrdMap<Ipv4Addr, Arc<Binding>>,
     /// A client's bindings, the newest last.
     binding_clients: OrdSet<(ClientKey, Timestamp, Ipv4Addr)>,
@@ -94,6 +94,27 @@ impl View {
         let start = after.and_then(|id| self.nodes.get(&id)).map(|node| (node.created_at, node.id));
         let from = start.map_or(Bound::Unbounded, Bound::Excluded);
         self.node_order.range((from, Bound::Unbounded)).filter_map(|(_, id)| self.nodes.get(id))
+    }
+
+    /// The nodes that have this in common, oldest first, from the one after `after` on.
+    pub fn nodes_of(&self, facet: Facet, after: Option<NodeId>) -> impl Iterator<Item = &Arc<Node>> {
+        let start = after.and_then(|id| self.nodes.get(&id)).map(|node| (node.created_at, node.id));
+        self.node_facets.nodes(facet, start).filter_map(|id| self.nodes.get(&id))
+    }
+
+    /// The parts of a node.
+    pub fn children_of(&self, parent: NodeId) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes_of(Facet::Parent(parent), None)
+    }
+
+    /// The nodes in a chassis.
+    pub fn nodes_in(&self, chassis: ChassisId) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes_of(Facet::Chassis(chassis.to_string()), None)
+    }
+
+    /// Each shard and how many nodes it has.
+    pub fn shards(&self) -> Vec<(String, usize)> {
+        self.node_facets.shards()
     }
 
     pub fn node_count(&self) -> usize {
@@ -153,8 +174,15 @@ impl View {
         self.images.values()
     }
 
+    /// All images of this name.
+    pub fn images_by_name(&self, name: &str) -> impl Iterator<Item = &Arc<Image>> {
+        let range = (name.to_owned(), ImageId(Uuid::nil()))..=(name.to_owned(), ImageId(Uuid::max()));
+        self.image_names.range(range).filter_map(|(_, id)| self.images.get(id))
+    }
+
+    /// The box's own image of this name: those have unique names.
     pub fn image_by_name(&self, name: &str) -> Option<&Arc<Image>> {
-        self.image_names.get(name).and_then(|id| self.images.get(id))
+        self.images_by_name(name).find(|image| image.card.owner.is_none())
     }
 
     /// All images whose file has this digest, in whatever state.
@@ -163,21 +191,11 @@ impl View {
         self.image_digests.range(range).filter_map(|(_, id)| self.images.get(id))
     }
 
-    /// A usable image whose file had this digest.
+    /// A usable image of the box's own whose file had this digest. Who knows the digest of a project's image has no
+    /// right to the image by that.
     pub fn image_by_checksum(&self, checksum: &Checksum) -> Option<&Arc<Image>> {
-        self.images_by_checksum(checksum).find(|image| image.status == ImageStatus::Active)
-    }
-
-    pub fn user(&self, id: UserId) -> Option<&Arc<User>> {
-        self.users.get(&id)
-    }
-
-    pub fn user_by_name(&self, name: &str) -> Option<&Arc<User>> {
-        self.user_names.get(name).and_then(|id| self.users.get(id))
-    }
-
-    pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
-        self.users.values()
+        let usable = |image: &&Arc<Image>| image.card.owner.is_none() && image.check_usable().is_ok();
+        self.images_by_checksum(checksum).find(usable)
     }
 
     pub fn binding(&self, address: Ipv4Addr) -> Option<&Arc<Binding>> {
@@ -205,12 +223,6 @@ impl View {
             Change::PutJob(job) => self.put_job(job),
             Change::PutImage(image) => self.put_image(image),
             Change::DeleteImage(id) => self.forget_image(*id),
-            Change::PutUser(user) => {
-                if let Some(old) = self.users.insert(user.id, user.clone()) {
-                    self.user_names.remove(&old.name);
-                }
-                self.user_names.insert(user.name.clone(), user.id);
-            }
             Change::Identity(change) => self.identity.apply(change),
             Change::Network(change) => self.network.apply(change),
             Change::Hardware(change) => self.hardware.apply(change),
@@ -229,6 +241,7 @@ impl View {
             self.node_instances.insert(instance, node.id);
         }
         self.node_order.insert((node.created_at, node.id));
+        self.node_facets.insert(node);
         self.nodes.insert(node.id, node.clone());
     }
 
@@ -249,6 +262,7 @@ impl View {
             self.node_instances.remove(&instance);
         }
         self.node_order.remove(&(old.created_at, id));
+        self.node_facets.remove(old);
     }
 
     fn put_port(&mut self, port: &Arc<Port>) {
@@ -290,18 +304,22 @@ impl View {
     fn put_image(&mut self, image: &Arc<Image>) {
         self.forget_image(image.id);
         if let Some(name) = &image.name {
-            self.image_names.insert(name.clone(), image.id);
+            self.image_names.insert((name.clone(), image.id));
         }
-        self.image_digests.insert((image.checksum.hex.clone(), image.id));
+        if let Some(checksum) = &image.checksum {
+            self.image_digests.insert((checksum.hex.clone(), image.id));
+        }
         self.images.insert(image.id, image.clone());
     }
 
     fn forget_image(&mut self, id: ImageId) {
         let Some(old) = self.images.remove(&id) else { return };
         if let Some(name) = &old.name {
-            self.image_names.remove(name);
+            self.image_names.remove(&(name.clone(), id));
         }
-        self.image_digests.remove(&(old.checksum.hex.clone(), id));
+        if let Some(checksum) = &old.checksum {
+            self.image_digests.remove(&(checksum.hex.clone(), id));
+        }
     }
 
     fn put_binding(&mut self, binding: &Arc<Binding>) {

@@ -1,8 +1,10 @@
 //! The BMC of each node: made from its `driver_info`, kept while that stays the same, one conversation at a time.
 
 use leasehold_domain::command::Command;
+use leasehold_domain::driver;
 use leasehold_domain::id::NodeId;
 use leasehold_domain::node::{Node, Sealed};
+use leasehold_drivers::bmc::fake::{self, FakeBmc};
 use leasehold_drivers::bmc::guard::Guarded;
 use leasehold_drivers::bmc::ipmi::{self, IpmiBmc};
 use leasehold_drivers::bmc::redfish::{self, RedfishBmc};
@@ -14,16 +16,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The drivers that a node can have.
-pub const DRIVERS: [&str; 2] = ["ipmi", "redfish"];
-
 /// Longest time for one call to a BMC, however slow it is.
 const CALL_LIMIT: Duration = Duration::from_secs(45);
 
 /// Why there is no way to a node's BMC.
 #[derive(Debug, thiserror::Error)]
 pub enum BmcSetupError {
-    #[error("the driver '{0}' is not one of ours: use ipmi or redfish")]
+    #[error("the driver '{0}' is not one of ours: use one of {names}", names = driver::names())]
     Driver(String),
     #[error("driver_info has no {0}: set it with 'baremetal node set NODE --driver-info {0}=…'")]
     Missing(String),
@@ -31,6 +30,8 @@ pub enum BmcSetupError {
     Bad { key: String, why: String },
     #[error("the stored password of the BMC cannot be opened: it was sealed with another key; set it again")]
     Sealed,
+    #[error(transparent)]
+    Fake(#[from] fake::BadSetting),
     #[error(transparent)]
     Bmc(#[from] BmcError),
 }
@@ -94,6 +95,10 @@ impl Bmcs {
         match node.settings.driver.as_str() {
             "ipmi" => Ok(Arc::new(self.ipmi(node)?)),
             "redfish" => Ok(Arc::new(self.redfish(node)?)),
+            "fake-hardware" => {
+                let settings = fake::Settings::read(&node.settings.driver_info)?;
+                Ok(Arc::new(FakeBmc::new(settings, node.power_state)))
+            }
             other => Err(BmcSetupError::Driver(other.to_owned())),
         }
     }

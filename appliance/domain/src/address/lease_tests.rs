@@ -21,16 +21,7 @@ fn enrol(view: &mut View, number: u8) {
     view.apply(&Change::PutPort(Arc::new(Port {
         id: PortId(Uuid::from_u128(u128::from(number) + 1)),
         revision: 0,
-        settings: PortSettings {
-            node: NodeId(Uuid::from_u128(u128::from(number) + 1)),
-            address: mac(number),
-            name: None,
-            pxe_enabled: true,
-            physical_network: None,
-            local_link_connection: serde_json::Map::new(),
-            extra: serde_json::Map::new(),
-            is_smartnic: false,
-        },
+        settings: PortSettings::new(NodeId(Uuid::from_u128(u128::from(number) + 1)), mac(number)),
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: None,
     })));

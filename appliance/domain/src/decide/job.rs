@@ -156,6 +156,7 @@ impl Room<'_> {
             StepName::ReleaseInstance => {
                 node.settings.instance_info.clear();
                 node.settings.instance_uuid = None;
+                self.end_allocation(node.id);
                 if let Ok(next) = step(node.standing(), Event::Done) {
                     self.move_to(node, next);
                 }
@@ -178,6 +179,7 @@ impl Room<'_> {
             Some(reason) => JobState::Failed(reason.clone()),
         };
         job.input.config_drive = None;
+        job.input.rescue_password = None;
         node.job = None;
         node.agent = None;
         node.target_power_state = None;

@@ -10,11 +10,11 @@ mod image;
 mod job;
 mod network;
 mod node;
+mod node_change;
 mod port;
 mod provision;
 #[cfg(test)]
 mod tests;
-mod user;
 
 use crate::command::{Actor, Answer, Command, Context};
 use crate::event::{Event, What};
@@ -50,8 +50,11 @@ struct Room<'a> {
 impl Room<'_> {
     fn carry_out(&mut self, command: &Command) -> Result<Answer, Refusal> {
         match command {
-            Command::CreateNode { id, settings } => self.create_node(*id, settings),
-            Command::ChangeNode { id, revision, settings } => self.change_node(*id, *revision, settings),
+            Command::CreateNode { id, settings, start } => self.create_node(*id, settings, *start),
+            Command::ChangeNode { id, revision, settings, maintenance } => {
+                self.change_node(*id, *revision, settings, *maintenance)
+            }
+            Command::SetMachine { node, what } => self.set_machine(*node, what),
             Command::DeleteNode { id } => self.delete_node(*id),
             Command::SetMaintenance { node, on, reason } => self.set_maintenance(*node, *on, reason.as_deref()),
             Command::SetTraits { node, traits } => self.set_traits(*node, traits),
@@ -69,6 +72,7 @@ impl Room<'_> {
             Command::StartStep { job, step } => self.start_step(*job, *step),
             Command::StepProgress { job, step, detail } => self.step_progress(*job, *step, detail),
             Command::EndStep { job, step, end } => self.end_step(*job, *step, end),
+            Command::HoldJob { job } => self.hold(*job),
             Command::BootAgain { job } => self.boot_again(*job),
             Command::UseImage { job, image } => self.use_image(*job, *image),
 
@@ -94,14 +98,10 @@ impl Room<'_> {
             Command::DeleteImage { id } => self.delete_image(*id),
             Command::EvictImage { id } => self.evict_image(*id),
 
+            Command::Image(command) => self.image_command(command),
             Command::Identity(command) => self.identity(command),
             Command::Network(command) => self.network(command),
             Command::Hardware(command) => self.hardware(command),
-
-            Command::CreateUser(user) => self.create_user(user),
-            Command::SetPassword { user, password_hash, one_time } => {
-                self.set_password(*user, password_hash, *one_time)
-            }
         }
     }
 

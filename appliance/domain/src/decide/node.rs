@@ -1,24 +1,18 @@
 //! Nodes: enrolled, changed, put into maintenance, watched, removed.
 
 use super::Room;
-use crate::command::Answer;
+use super::node_change::address_of_bmc;
+use crate::command::{Answer, MachineChange, NodeStart};
+use crate::driver::Interface;
 use crate::event::What;
+use crate::hardware::check_traits;
 use crate::id::NodeId;
-use crate::node::{Node, NodeSettings, POWER_FAILURE, is_node_name};
+use crate::node::{Node, NodeSettings, POWER_FAILURE};
 use crate::power::PowerState;
 use crate::provision::ProvisionState;
 use crate::refusal::Refusal;
 use crate::view::Change;
 use std::sync::Arc;
-
-/// Traits of one node, Ironic's limit.
-const MOST_TRAITS: usize = 50;
-
-/// What a trait may be called: Ironic takes the standard ones and `CUSTOM_…`.
-fn is_trait_name(name: &str) -> bool {
-    let character = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    !name.is_empty() && name.len() <= 255 && name.chars().all(character)
-}
 
 impl Room<'_> {
     pub(super) fn node(&self, id: NodeId) -> Result<&Arc<Node>, Refusal> {
@@ -33,76 +27,45 @@ impl Room<'_> {
         }
     }
 
-    pub(super) fn create_node(&mut self, id: NodeId, settings: &NodeSettings) -> Result<Answer, Refusal> {
+    pub(super) fn create_node(
+        &mut self,
+        id: NodeId,
+        settings: &NodeSettings,
+        start: NodeStart,
+    ) -> Result<Answer, Refusal> {
         if self.view.node(id).is_some() {
             return Err(Refusal::Exists { what: "A node with UUID", name: id.to_string() });
         }
-        self.check_settings(id, settings)?;
-        let node = Arc::new(Node::enrolled(id, settings.clone(), self.context.now));
+        self.check_settings(id, settings, None)?;
+        let mut node = Node::enrolled(id, settings.clone(), self.context.now);
+        node.maintenance = start.maintenance;
+        if start.available {
+            node.provision_state = ProvisionState::Available;
+        }
+        let node = Arc::new(node);
         self.tell(&node, What::NodeCreated { name: settings.name.clone() });
         self.changes.push(Change::PutNode(node.clone()));
         Ok(Answer::Node(node))
     }
 
-    pub(super) fn change_node(
-        &mut self,
-        id: NodeId,
-        revision: u64,
-        settings: &NodeSettings,
-    ) -> Result<Answer, Refusal> {
-        let node = self.node(id)?.clone();
-        if node.revision != revision {
-            return Err(Refusal::Conflict { what: "Node", name: node.title() });
-        }
-        self.check_settings(id, settings)?;
-        let old = &node.settings;
-        if (old.driver != settings.driver
-            || old.driver_info != settings.driver_info
-            || old.driver_secrets != settings.driver_secrets)
-            && node.provision_state.is_busy()
-        {
-            self.must_be_free(&node)?;
-        }
-        if old.instance_uuid.is_some()
-            && settings.instance_uuid.is_some()
-            && old.instance_uuid != settings.instance_uuid
-        {
-            return Err(Refusal::InUse(format!(
-                "Node {} already belongs to an instance: remove its instance_uuid first.",
-                node.title()
-            )));
-        }
-        let another_bmc = address_of_bmc(old) != address_of_bmc(settings);
-        let mut changed = Node { settings: settings.clone(), ..(*node).clone() };
-        if another_bmc {
-            changed.bmc_certificate = None;
-        }
-        self.tell(&changed, What::NodeChanged);
-        Ok(Answer::Node(self.put_node(changed)))
-    }
-
-    fn check_settings(&self, id: NodeId, settings: &NodeSettings) -> Result<(), Refusal> {
-        if let Some(name) = &settings.name {
-            if !is_node_name(name) {
-                return Err(Refusal::Invalid(format!(
-                    "'{name}' is not a valid node name: use letters, digits, '-', '.', '_' and '~', and no UUID."
-                )));
-            }
-            if self.view.node_by_name(name).is_some_and(|other| other.id != id) {
-                return Err(Refusal::Exists { what: "A node with name", name: name.clone() });
-            }
-        }
-        if let Some(instance) = settings.instance_uuid
-            && self.view.node_by_instance(instance).is_some_and(|other| other.id != id)
-        {
-            return Err(Refusal::Exists { what: "A node with instance UUID", name: instance.to_string() });
-        }
-        Ok(())
-    }
-
     pub(super) fn delete_node(&mut self, id: NodeId) -> Result<Answer, Refusal> {
         let node = self.node(id)?.clone();
         self.must_be_free(&node)?;
+        if let Some(instance) = node.settings.instance_uuid
+            && !node.maintenance
+        {
+            return Err(Refusal::InUse(format!(
+                "Node {} belongs to instance {instance}: undeploy it first, or set it into maintenance.",
+                node.title()
+            )));
+        }
+        if let Some(child) = self.view.children_of(id).next() {
+            return Err(Refusal::InUse(format!(
+                "Node {} has parts: take {} from it first (parent_node).",
+                node.title(),
+                child.title()
+            )));
+        }
         if node.settings.protected {
             return Err(Refusal::Forbidden(format!("Node {} is protected: unset 'protected' first.", node.title())));
         }
@@ -114,8 +77,10 @@ impl Room<'_> {
                 node.provision_state.name()
             )));
         }
+        self.detach_all(&node);
         let ports: Vec<_> = self.view.ports_of(id).map(|port| port.id).collect();
         self.changes.extend(ports.into_iter().map(Change::DeletePort));
+        self.forget_hardware_of(id);
         self.changes.push(Change::DeleteInventory(id));
         self.changes.push(Change::DeleteNode(id));
         self.tell(&node, What::NodeDeleted { name: node.settings.name.clone() });
@@ -130,15 +95,37 @@ impl Room<'_> {
         Ok(Answer::Node(self.put_node(changed)))
     }
 
+    pub(super) fn set_machine(&mut self, id: NodeId, what: &MachineChange) -> Result<Answer, Refusal> {
+        let node = self.node(id)?;
+        let title = node.title();
+        let lacks = |interface: Interface, what: &str| match node.settings.lacks(interface) {
+            true => Err(Refusal::Invalid(format!(
+                "The driver {} of node {title} does not support {what}.",
+                node.settings.driver
+            ))),
+            false => Ok(()),
+        };
+        let mut changed = (**node).clone();
+        match what {
+            MachineChange::Console(on) => {
+                lacks(Interface::Console, "consoles")?;
+                changed.machine.console_enabled = *on;
+            }
+            MachineChange::TargetRaid(wanted) => {
+                lacks(Interface::Raid, "RAID")?;
+                self.must_be_free(node)?;
+                changed.machine.target_raid_config = wanted.clone();
+            }
+            MachineChange::BootMode(mode) => changed.machine.boot_mode = Some(*mode),
+            MachineChange::Indicator(state) => changed.machine.indicator = Some(state.clone()),
+            MachineChange::SecureBoot(on) => changed.machine.secure_boot = Some(*on),
+        }
+        self.tell(&changed, What::NodeChanged);
+        Ok(Answer::Node(self.put_node(changed)))
+    }
+
     pub(super) fn set_traits(&mut self, id: NodeId, traits: &[String]) -> Result<Answer, Refusal> {
-        if let Some(bad) = traits.iter().find(|name| !is_trait_name(name)) {
-            return Err(Refusal::Invalid(format!(
-                "'{bad}' is not a valid trait: use capital letters, digits and '_', with CUSTOM_ in front of your own."
-            )));
-        }
-        if traits.len() > MOST_TRAITS {
-            return Err(Refusal::Invalid(format!("A node can have at most {MOST_TRAITS} traits.")));
-        }
+        check_traits(traits)?;
         let mut changed = (**self.node(id)?).clone();
         changed.settings.traits = traits.iter().cloned().collect();
         self.tell(&changed, What::NodeChanged);
@@ -211,10 +198,4 @@ impl Room<'_> {
         let changed = Node { bmc_certificate: Some(sha256.to_owned()), ..(**node).clone() };
         Ok(Answer::Node(self.put_node(changed)))
     }
-}
-
-/// The members of `driver_info` that say which BMC it is: with another one, a pinned certificate means nothing.
-fn address_of_bmc(settings: &NodeSettings) -> (&str, Option<&serde_json::Value>) {
-    let key = format!("{}_address", settings.driver);
-    (&settings.driver, settings.driver_info.get(&key))
 }

@@ -4,13 +4,13 @@
 
 use super::Room;
 use crate::command::Answer;
+use crate::driver::{self, Interface};
 use crate::event::What;
 use crate::id::{JobId, NodeId};
-use crate::image::wanted_image;
 use crate::job::{JOB_VERSION, Job, JobInput, JobKind, JobState, StepRecord, plan};
 use crate::node::Node;
 use crate::power::PowerTarget;
-use crate::provision::{Event, ProvisionState, Verb, step};
+use crate::provision::{Event, ProvisionState, Standing, Verb, step};
 use crate::refusal::Refusal;
 use crate::view::Change;
 use std::sync::Arc;
@@ -24,12 +24,18 @@ impl Room<'_> {
         input: &JobInput,
     ) -> Result<Answer, Refusal> {
         let node = self.node(id)?.clone();
-        let next = step(node.standing(), Event::Asked(verb)).map_err(|refused| Refusal::State {
-            node: node.title(),
-            verb,
-            state: refused.state,
-            allowed: refused.allowed,
-        })?;
+        let next = match step(node.standing(), Event::Asked(verb)) {
+            Ok(next) => next,
+            Err(refused) => {
+                // While somebody works on it, the state says nothing about what could be asked for.
+                self.must_be_free(&node)?;
+                let (node, state, allowed) = (node.title(), refused.state, refused.allowed);
+                return Err(Refusal::State { node, verb, state, allowed });
+            }
+        };
+        if verb == Verb::Unhold {
+            return self.let_go_on(&node, next);
+        }
         let supersedes = matches!(verb, Verb::Abort | Verb::Undeploy) && node.provision_state.is_busy();
         if !supersedes {
             self.must_be_free(&node)?;
@@ -52,8 +58,16 @@ impl Room<'_> {
             }
             ProvisionState::Cleaning => Some(JobKind::Clean),
             ProvisionState::Deploying => Some(JobKind::Deploy),
-            ProvisionState::Deleting => Some(JobKind::Undeploy),
+            ProvisionState::Deleting => {
+                self.detach_all(&node);
+                Some(JobKind::Undeploy)
+            }
             ProvisionState::Adopting => Some(JobKind::Adopt),
+            ProvisionState::Rescuing => Some(JobKind::Rescue),
+            ProvisionState::Unrescuing => Some(JobKind::Unrescue),
+            ProvisionState::Servicing => Some(JobKind::Service),
+            // A user's machine that was serviced in vain is his again.
+            ProvisionState::Active => None,
             _ if verb == Verb::Abort => {
                 changed.last_error =
                     Some(format!("Aborted by {} while in \"{}\".", self.context.actor, node.provision_state.name()));
@@ -63,18 +77,44 @@ impl Room<'_> {
         };
         self.move_to(&mut changed, next);
         if let Some(kind) = kind {
+            let mut input = input.clone();
+            if kind == JobKind::Deploy {
+                input.deploy_steps = self.steps_of_deployment(&node, &input.deploy_steps)?;
+            }
             let wipe = match verb {
                 Verb::Clean => true,
+                Verb::Deploy | Verb::Rebuild => !input.deploy_steps.is_empty(),
                 _ => changed.settings.automated_clean != Some(false),
             };
-            self.start_job(&mut changed, job, kind, wipe, input.clone());
+            if kind == JobKind::Deploy && !driver::is_fake(&node.settings.driver) {
+                input.image = self.image_to_deploy(&node)?;
+            }
+            self.start_job(&mut changed, job, kind, wipe, input);
         }
         Ok(Answer::Node(self.put_node(changed)))
     }
 
+    /// The job that held itself goes on where it is.
+    fn let_go_on(&mut self, node: &Node, next: Standing) -> Result<Answer, Refusal> {
+        let mut changed = node.clone();
+        self.move_to(&mut changed, next);
+        Ok(Answer::Node(self.put_node(changed)))
+    }
+
+    /// A step of the running job waits for somebody's word.
+    pub(super) fn hold(&mut self, job: JobId) -> Result<Answer, Refusal> {
+        let (_, node) = self.running(job)?;
+        let next = step(node.standing(), Event::Held).map_err(|_| Refusal::Stale)?;
+        let mut changed = (*node).clone();
+        self.move_to(&mut changed, next);
+        Ok(Answer::Node(self.put_node(changed)))
+    }
+
     fn check_verb(&self, node: &Node, verb: Verb) -> Result<(), Refusal> {
+        use Verb::{Clean, Deploy, Provide, Rebuild, Rescue, Service, Unrescue};
         let title = node.title();
-        if node.maintenance && matches!(verb, Verb::Deploy | Verb::Rebuild | Verb::Clean | Verb::Provide) {
+        let fake = driver::is_fake(&node.settings.driver);
+        if node.maintenance && matches!(verb, Deploy | Rebuild | Clean | Provide | Rescue | Unrescue | Service) {
             let why = node.maintenance_reason.as_deref().unwrap_or("no reason was given");
             return Err(Refusal::Invalid(format!(
                 "The {} operation can't be performed on node {title} because it's in maintenance mode ({why}).",
@@ -87,14 +127,19 @@ impl Room<'_> {
         if node.settings.retired && verb == Verb::Provide {
             return Err(Refusal::Invalid(format!("Node {title} is retired and can not become available.")));
         }
-        if matches!(verb, Verb::Deploy | Verb::Rebuild) {
-            wanted_image(node).map_err(|why| {
-                Refusal::Invalid(format!("Failed to validate deploy or power info for node {title}. Error: {why}"))
-            })?;
+        let lacks = match verb {
+            Verb::Inspect if node.settings.lacks(Interface::Inspect) => Some("inspection"),
+            Rescue if node.settings.lacks(Interface::Rescue) => Some("rescue"),
+            Service if !fake => Some("service steps"),
+            _ => None,
+        };
+        if let Some(what) = lacks {
+            let driver = &node.settings.driver;
+            return Err(Refusal::Invalid(format!("The driver {driver} of node {title} does not support {what}.")));
         }
         let boots_ramdisk = matches!(verb, Verb::Inspect | Verb::Clean | Verb::Provide | Verb::Deploy | Verb::Rebuild);
         let has_boot_port = self.view.ports_of(node.id).any(|port| port.settings.pxe_enabled);
-        if boots_ramdisk && !has_boot_port {
+        if boots_ramdisk && !fake && !has_boot_port {
             return Err(Refusal::Invalid(format!(
                 "Node {title} has no port to boot from: create one with the MAC address of its boot network card \
                  (baremetal port create MAC --node {title})."
@@ -109,11 +154,12 @@ impl Room<'_> {
         ended.ended_at = Some(self.context.now);
         // The record stays; what a user put on his machine does not.
         ended.input.config_drive = None;
+        ended.input.rescue_password = None;
         self.changes.push(Change::PutJob(Arc::new(ended)));
     }
 
     /// Puts the node into another standing, and tells.
-    pub(super) fn move_to(&mut self, node: &mut Node, next: crate::provision::Standing) {
+    pub(super) fn move_to(&mut self, node: &mut Node, next: Standing) {
         let from = node.provision_state;
         node.provision_state = next.state;
         node.target_provision_state = next.target;
@@ -125,6 +171,10 @@ impl Room<'_> {
         node.generation += 1;
         node.job = Some(id);
         node.agent = None;
+        let mut steps = plan(kind, wipe);
+        if driver::is_fake(&node.settings.driver) {
+            steps.retain(|step| !step.needs_machine());
+        }
         let job = Job {
             id,
             node: node.id,
@@ -133,7 +183,7 @@ impl Room<'_> {
             generation: node.generation,
             boots: 0,
             state: JobState::Running,
-            steps: plan(kind, wipe).into_iter().map(StepRecord::pending).collect(),
+            steps: steps.into_iter().map(StepRecord::pending).collect(),
             input,
             actor: self.context.actor.to_string(),
             created_at: self.context.now,
@@ -151,6 +201,20 @@ impl Room<'_> {
         soft_timeout: Option<u32>,
     ) -> Result<Answer, Refusal> {
         let node = self.node(id)?.clone();
+        if matches!(node.provision_state, ProvisionState::Cleaning | ProvisionState::CleanWait) {
+            return Err(Refusal::Invalid(format!(
+                "The requested action \"{}\" can not be performed on node \"{}\" while it is in state \"{}\".",
+                target.name(),
+                node.title(),
+                node.provision_state.name()
+            )));
+        }
+        if node.settings.never_off() && matches!(target, PowerTarget::Off | PowerTarget::SoftOff) {
+            return Err(Refusal::Invalid(format!(
+                "Node {} is never to be off (disable_power_off): reboot it instead.",
+                node.title()
+            )));
+        }
         self.must_be_free(&node)?;
         let mut changed = (*node).clone();
         changed.target_power_state = Some(target);

@@ -1,7 +1,7 @@
 //! The life of a node through commands, and what must hold whatever happens.
 
 use super::{Decision, decide};
-use crate::command::{Actor, Answer, Command, Context, StepEnd};
+use crate::command::{Actor, Answer, Command, Context, NodeStart, StepEnd};
 use crate::id::{JobId, NodeId, PortId};
 use crate::job::{Job, JobInput, JobState, StepName, StepState};
 use crate::node::{Node, NodeSettings};
@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 use crate::view::{Change, View};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -36,7 +36,7 @@ impl World {
             instance_info,
             ..NodeSettings::default()
         };
-        world.must(Command::CreateNode { id: NODE, settings: Box::new(settings) });
+        world.must(Command::CreateNode { id: NODE, settings: Box::new(settings), start: NodeStart::default() });
         world.must(Command::CreatePort {
             id: PortId(Uuid::from_u128(7)),
             settings: Box::new(port("52:54:00:00:00:01")),
@@ -105,16 +105,7 @@ impl World {
 }
 
 fn port(mac: &str) -> PortSettings {
-    PortSettings {
-        node: NODE,
-        address: mac.parse().expect("a MAC"),
-        name: None,
-        pxe_enabled: true,
-        physical_network: None,
-        local_link_connection: Map::new(),
-        extra: Map::new(),
-        is_smartnic: false,
-    }
+    PortSettings::new(NODE, mac.parse().expect("a MAC"))
 }
 
 fn heartbeat(job: JobId, boot: u32) -> Command {
@@ -166,7 +157,7 @@ fn a_waiting_machine_shows_in_the_state() {
 fn an_abort_while_waiting_ends_the_job_and_stops_the_machine() {
     let mut world = World::at(&[Verb::Manage, Verb::Provide]);
     world.verb(Verb::Deploy).expect("legal");
-    assert!(matches!(world.verb(Verb::Abort), Err(Refusal::State { .. })), "not while it works");
+    assert!(matches!(world.verb(Verb::Abort), Err(Refusal::Locked { .. })), "not while it works");
     while world.job().and_then(|job| job.current().map(|step| step.name)) != Some(StepName::AwaitAgent) {
         world.work(|_| StepEnd::Done(None));
     }
@@ -278,7 +269,7 @@ fn what_a_deployment_needs_is_asked_before_anything_happens() {
     let mut settings = world.node().settings.clone();
     settings.instance_info.remove("image_checksum");
     let revision = world.node().revision;
-    world.must(Command::ChangeNode { id: NODE, revision, settings: Box::new(settings) });
+    world.must(Command::ChangeNode { id: NODE, revision, settings: Box::new(settings), maintenance: None });
     let before = world.node();
     assert!(matches!(world.verb(Verb::Deploy), Err(Refusal::Invalid(_))));
     assert_eq!(world.node(), before);
@@ -289,7 +280,12 @@ fn a_change_on_old_knowledge_is_refused() {
     let mut world = World::new();
     let old = world.node();
     world.must(Command::SetMaintenance { node: NODE, on: true, reason: None });
-    let change = Command::ChangeNode { id: NODE, revision: old.revision, settings: Box::new(old.settings.clone()) };
+    let change = Command::ChangeNode {
+        id: NODE,
+        revision: old.revision,
+        settings: Box::new(old.settings.clone()),
+        maintenance: None,
+    };
     assert!(matches!(world.give(change), Err(Refusal::Conflict { .. })));
 }
 
@@ -301,7 +297,7 @@ fn a_certificate_is_pinned_for_the_address_that_showed_it() {
         settings.driver = "redfish".into();
         settings.driver_info.insert("redfish_address".into(), address.into());
         let revision = world.node().revision;
-        world.must(Command::ChangeNode { id: NODE, revision, settings: Box::new(settings) });
+        world.must(Command::ChangeNode { id: NODE, revision, settings: Box::new(settings), maintenance: None });
     };
     let pin = |address: &str| Command::PinCertificate { node: NODE, address: address.into(), sha256: "ab".into() };
     at(&mut world, "https://one");
@@ -329,7 +325,11 @@ fn names_and_addresses_belong_to_one_node() {
     let mut world = World::new();
     let twin = NodeSettings { name: Some("node0".into()), driver: "ipmi".into(), ..NodeSettings::default() };
     let other = NodeId(Uuid::from_u128(2));
-    let create = |settings: NodeSettings| Command::CreateNode { id: other, settings: Box::new(settings) };
+    let create = |settings: NodeSettings| Command::CreateNode {
+        id: other,
+        settings: Box::new(settings),
+        start: NodeStart::default(),
+    };
     assert!(matches!(world.give(create(twin.clone())), Err(Refusal::Exists { .. })));
     assert!(matches!(world.give(create(NodeSettings { name: Some("a b".into()), ..twin })), Err(Refusal::Invalid(_))));
     let second = Command::CreatePort { id: PortId(Uuid::from_u128(8)), settings: Box::new(port("52:54:00:00:00:01")) };
@@ -390,6 +390,119 @@ fn a_superseded_deployment_keeps_no_config_drive() {
         _ => None,
     });
     assert_eq!(ended.expect("closed with the abort").input.config_drive, None);
+}
+
+/// Gives the node changed settings.
+fn change(world: &mut World, how: impl FnOnce(&mut NodeSettings)) -> Result<Answer, Refusal> {
+    let node = world.node();
+    let mut settings = node.settings.clone();
+    how(&mut settings);
+    let (id, revision) = (node.id, node.revision);
+    world.give(Command::ChangeNode { id, revision, settings: Box::new(settings), maintenance: None })
+}
+
+fn in_use<T: std::fmt::Debug>(result: Result<T, Refusal>) -> bool {
+    matches!(result, Err(Refusal::InUse(_)))
+}
+
+#[test]
+fn what_may_be_changed_depends_on_the_state() {
+    let mut world = World::at(&[Verb::Manage, Verb::Provide]);
+    assert!(in_use(change(&mut world, |settings| settings.protected = true)), "nobody uses it");
+    assert!(in_use(change(&mut world, |settings| settings.retired = true)), "it is free");
+    change(&mut world, |settings| settings.resource_class = Some("large".into())).expect("nobody relies on it");
+    world.verb(Verb::Deploy).expect("legal");
+    assert!(in_use(change(&mut world, |settings| settings.extra.clear())), "it is on its way");
+    while world.job().is_some() {
+        world.work(|_| StepEnd::Done(None));
+    }
+    assert!(in_use(change(&mut world, |settings| settings.driver = "redfish".into())));
+    assert!(in_use(change(&mut world, |settings| settings.resource_class = Some("small".into()))));
+    let reason = |settings: &mut NodeSettings| settings.protected_reason = Some("mine".into());
+    assert!(matches!(change(&mut world, reason), Err(Refusal::Invalid(_))), "a reason for nothing");
+    change(&mut world, |settings| settings.protected = true).expect("in use");
+    change(&mut world, reason).expect("protected");
+    assert!(matches!(world.verb(Verb::Undeploy), Err(Refusal::Forbidden(_))));
+    change(&mut world, |settings| settings.protected = false).expect("the reason goes with it");
+    assert_eq!(world.node().settings.protected_reason, None);
+}
+
+#[test]
+fn a_driver_has_its_own_interfaces() {
+    let mut world = World::at(&[Verb::Manage]);
+    let deploy = |value: &str| {
+        let value = value.to_owned();
+        move |settings: &mut NodeSettings| drop(settings.interfaces.insert("deploy_interface".into(), value))
+    };
+    assert!(matches!(change(&mut world, deploy("fake")), Err(Refusal::Invalid(_))));
+    change(&mut world, |settings| settings.driver = "fake-hardware".into()).expect("it is unused");
+    change(&mut world, deploy("fake")).expect("it has that");
+    let back = change(&mut world, |settings| settings.driver = "ipmi".into());
+    assert!(matches!(back, Err(Refusal::Invalid(_))), "with an interface that ipmi has not");
+    assert!(matches!(change(&mut world, |settings| settings.driver = "none".into()), Err(Refusal::Invalid(_))));
+}
+
+#[test]
+fn a_part_belongs_to_a_node_of_the_same_owner() {
+    let mut world = World::new();
+    let create = |number: u128, owner: &str, parent: Option<NodeId>| {
+        let mut settings =
+            NodeSettings { driver: "fake-hardware".into(), owner: Some(owner.into()), ..NodeSettings::default() };
+        if let Some(parent) = parent {
+            settings.labels.insert("parent_node".into(), parent.to_string().into());
+        }
+        let id = NodeId(Uuid::from_u128(number));
+        (id, Command::CreateNode { id, settings: Box::new(settings), start: NodeStart::default() })
+    };
+    let (parent, command) = create(10, "p", None);
+    world.must(command);
+    let (part, command) = create(11, "p", Some(parent));
+    world.must(command);
+    for (number, owner, parent) in [(12, "q", parent), (13, "p", NodeId(Uuid::from_u128(99))), (14, "p", part)] {
+        let (_, command) = create(number, owner, Some(parent));
+        assert!(matches!(world.give(command), Err(Refusal::Invalid(_))), "{number}");
+    }
+    assert!(in_use(world.give(Command::DeleteNode { id: parent })), "it has a part");
+    world.must(Command::DeleteNode { id: part });
+    world.must(Command::DeleteNode { id: parent });
+}
+
+#[test]
+fn a_port_moves_only_to_a_node_of_the_same_owner() {
+    let mut world = World::new();
+    let other = NodeId(Uuid::from_u128(2));
+    let settings = NodeSettings { driver: "fake-hardware".into(), owner: Some("q".into()), ..NodeSettings::default() };
+    world.must(Command::CreateNode { id: other, settings: Box::new(settings), start: NodeStart::default() });
+    let id = PortId(Uuid::from_u128(7));
+    let moved = PortSettings { node: other, ..port("52:54:00:00:00:01") };
+    let command = Command::ChangePort { id, revision: 0, settings: Box::new(moved) };
+    assert!(matches!(world.give(command.clone()), Err(Refusal::Invalid(_))));
+    change(&mut world, |settings| settings.owner = Some("q".into())).expect("given away");
+    world.must(command);
+}
+
+#[test]
+fn a_node_without_a_machine_needs_neither_port_nor_image() {
+    let mut world = World { view: View::default(), now: Timestamp::UNIX_EPOCH, jobs: 0 };
+    let settings = NodeSettings { driver: "fake-hardware".into(), ..NodeSettings::default() };
+    let start = NodeStart { available: true, maintenance: false };
+    world.must(Command::CreateNode { id: NODE, settings: Box::new(settings), start });
+    let mut run = |verb: Verb, state: ProvisionState| {
+        world.verb(verb).expect("legal");
+        while let Some(job) = world.job() {
+            assert!(!job.wants_agent(), "no machine is to boot for it");
+            world.work(|_| StepEnd::Done(None));
+        }
+        assert_eq!(world.node().provision_state, state, "{verb:?}");
+    };
+    run(Verb::Deploy, ProvisionState::Active);
+    run(Verb::Service, ProvisionState::Active);
+    run(Verb::Rescue, ProvisionState::Rescue);
+    run(Verb::Unrescue, ProvisionState::Active);
+    run(Verb::Undeploy, ProvisionState::Available);
+    run(Verb::Manage, ProvisionState::Manageable);
+    run(Verb::Inspect, ProvisionState::Manageable);
+    run(Verb::Adopt, ProvisionState::Active);
 }
 
 /// What may happen to a node, in any order.

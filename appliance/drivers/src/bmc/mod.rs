@@ -1,9 +1,10 @@
 //! One face for every BMC: power, boot device, identity, sensors, event log.
 //!
-//! In: [`Bmc`] calls from the engine. Out: the BMC's answer or a [`BmcError`]. A driver (`redfish`, `ipmi`)
+//! In: [`Bmc`] calls from the engine. Out: the BMC's answer or a [`BmcError`]. A driver (`redfish`, `ipmi`, `fake`)
 //! implements the trait with its own timeouts; one conversation at a time per BMC is the business of
 //! [`guard::Guarded`], so that a slow BMC can never hold up another node.
 
+pub mod fake;
 pub mod guard;
 pub mod ipmi;
 pub mod redfish;
