@@ -14,6 +14,7 @@ mod serve;
 mod show;
 
 use clap::{Args, Parser, Subcommand};
+use leasehold_api::policy::LoadError;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -137,7 +138,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("leasehold: {error:#}");
-            ExitCode::FAILURE
+            // The policy file is a part of the configuration.
+            if error.is::<LoadError>() { ExitCode::from(WRONG_CONFIGURATION) } else { ExitCode::FAILURE }
         }
     }
 }
