@@ -14,7 +14,6 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use leasehold_domain::View;
-use leasehold_domain::command::Command;
 use leasehold_domain::job::{Job, JobState};
 use leasehold_domain::node::Node;
 use serde_json::{Value, json};
@@ -100,21 +99,6 @@ async fn change_password(
     if !api.passwords.check(Some(&caller.user), &old).await? {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "The old password is wrong."));
     }
-    if old == new {
-        return Err(ApiError::bad_request("The new password must be another one."));
-    }
-    let hashed = tokio::task::spawn_blocking(move || auth::hash(&new)).await;
-    let hashed = hashed.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let password_hash = hashed.map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let command = Command::SetPassword { user: caller.user.id, password_hash, one_time: false };
-    api.submit(command, caller.actor()).await?;
-    if caller.user.one_time {
-        match tokio::fs::remove_file(api.password_file.as_path()).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "the file with the one-time password could not be removed; it opens nothing any more");
-            }
-            _ => {}
-        }
-    }
+    auth::login::change_password(&api, &caller.user, &old, &new, caller.actor()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

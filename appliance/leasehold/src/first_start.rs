@@ -3,7 +3,6 @@
 use anyhow::Context;
 use jiff::Timestamp;
 use leasehold_api::auth;
-use leasehold_domain::command::{Actor, Command};
 use leasehold_domain::id::UserId;
 use leasehold_domain::identity::User;
 use leasehold_store::Store;
@@ -103,32 +102,28 @@ fn make_certificate(names: Vec<String>) -> anyhow::Result<(String, String)> {
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-/// Makes the administrator when there is no user yet. The password stands in its file before the user exists, so that a
-/// crash between the two leaves a box that can be entered.
+/// Makes the default domain, the built-in roles, and the administrator when there is no user yet. The password stands in
+/// its file before the user exists, so that a crash between the two leaves a box that can be entered.
 pub(crate) async fn administrator(store: &Store, state: &Path) -> anyhow::Result<()> {
     let view = store.view();
-    if view.users().next().is_some() {
+    let first = if view.identity.users().next().is_some() {
         // A crash between the change of the password and the removal of its file leaves one that opens nothing.
-        if view.users().all(|user| !user.one_time) {
+        if view.identity.users().all(|user| !user.one_time) {
             fs::remove_file(password_file(state)).ok();
         }
-        return Ok(());
-    }
-    let password = random_password()?;
-    write_private(&password_file(state), format!("{password}\n").as_bytes())?;
-    let password_hash = tokio::task::spawn_blocking(move || auth::hash(&password)).await??;
-    let now = Timestamp::now();
-    let user = User {
-        id: UserId(Uuid::new_v4()),
-        name: ADMINISTRATOR.into(),
-        password_hash,
-        one_time: true,
-        enabled: true,
-        created_at: now,
-        password_changed_at: now,
+        None
+    } else {
+        let password = random_password()?;
+        write_private(&password_file(state), format!("{password}\n").as_bytes())?;
+        let password_hash = tokio::task::spawn_blocking(move || auth::hash(&password)).await??;
+        let user = User::new(UserId(Uuid::new_v4()), ADMINISTRATOR, password_hash, Timestamp::now());
+        Some(User { one_time: true, ..user })
     };
-    store.submit(Command::CreateUser(Box::new(user)), Actor::System("first start")).await?;
-    tracing::info!(file = %password_file(state).display(), "the administrator's one-time password was made");
+    let is_new = first.is_some();
+    leasehold_api::identity::bootstrap(store, first).await?;
+    if is_new {
+        tracing::info!(file = %password_file(state).display(), "the administrator's one-time password was made");
+    }
     Ok(())
 }
 

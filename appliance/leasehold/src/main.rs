@@ -3,6 +3,7 @@
 //! In: arguments and a configuration file. Out: the running appliance (`serve`), or the answer of a local command. Only
 //! this crate knows all others; it holds no rule and no protocol.
 
+mod account;
 mod config;
 mod first_start;
 mod image;
@@ -40,6 +41,9 @@ enum Command {
     /// Look at images, add and delete them, on the box itself.
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// Users on the box itself: list, make, and let back in who has forgotten his password.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Who may do what: look at the rules, check and reload them, ask why.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -131,6 +135,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { config }) => check_config(&config),
         Command::Node(command) => show::main(&command),
         Command::Image(command) => image::main(&command),
+        Command::Account(command) => account::main(&command),
         Command::Policy(command) => policy::main(&command),
         Command::Version => show::line(&format!("leasehold {}", env!("CARGO_PKG_VERSION"))),
     };

@@ -7,7 +7,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use if_addrs::IfAddr;
 use jiff::Timestamp;
-use leasehold_api::{Api, auth::Passwords, serve as http};
+use leasehold_api::{Api, auth::{Guard, Passwords}, serve as http};
 use leasehold_domain::boot::KernelArgument;
 use leasehold_domain::command::Actor;
 use leasehold_engine::bmcs::Bmcs;
@@ -102,6 +102,7 @@ async fn run_with(
     let api = Api {
         engine: engine.clone(),
         passwords: Arc::new(Passwords::new().map_err(|_| anyhow::anyhow!("the kernel gives no random bytes"))?),
+        guard: Arc::new(Guard::new(config.identity.settings())),
         policy: policy.into(),
         policy_source: Arc::new(config.policy.source()),
         hostname: hostname().into(),
@@ -133,6 +134,7 @@ async fn run_with(
         listeners.spawn(http::tcp(listener, Some(identity.tls.clone()), leasehold_api::boot(api.clone())));
     }
     listeners.spawn(reload_on_signal(api.clone()));
+    listeners.spawn(leasehold_api::identity::housekeeping(store.clone()));
     let mut running = engine.start();
 
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -275,6 +277,7 @@ fn tell_ready(
         let document = json!({
             "url": base,
             "baremetal": format!("{base}/baremetal"),
+            "identity": format!("{base}/identity"),
             "appliance": format!("{base}/appliance"),
             "agents": interfaces.iter().map(BootInterface::agent_url).collect::<Vec<_>>(),
             "socket": config.socket(),

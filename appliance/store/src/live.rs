@@ -9,7 +9,6 @@ use crate::error::Fault;
 use crate::tables::{self, COLD, LIVE, Op, kind};
 use leasehold_domain::address::Binding;
 use leasehold_domain::id::{NodeId, PortId};
-use leasehold_domain::identity::User;
 use leasehold_domain::image::Image;
 use leasehold_domain::job::Job;
 use leasehold_domain::node::Node;
@@ -61,7 +60,6 @@ pub(crate) fn apply(
         Change::PutJob(job) => return apply_job(view, job, keep_jobs, ops),
         Change::PutImage(image) => ops.push(Op::put_live(tables::image_key(image.id), image)?),
         Change::DeleteImage(image) => ops.push(Op::DeleteLive(tables::image_key(*image))),
-        Change::PutUser(user) => ops.push(Op::put_live(tables::user_key(user.id), user)?),
         Change::Identity(change) => ops.push(room(kind::IDENTITY, change)?),
         Change::Network(change) => ops.push(room(kind::NETWORK, change)?),
         Change::Hardware(change) => ops.push(room(kind::HARDWARE, change)?),
@@ -169,7 +167,6 @@ pub(crate) fn load(transaction: &ReadTransaction) -> Result<View, Fault> {
                 Change::PutPort(codec::decode::<Arc<Port>>(value).map_err(in_words)?)
             }
             (Some(&kind::IMAGE), _) => Change::PutImage(codec::decode::<Arc<Image>>(value).map_err(in_words)?),
-            (Some(&kind::USER), _) => Change::PutUser(codec::decode::<Arc<User>>(value).map_err(in_words)?),
             (Some(&kind::IDENTITY), _) => Change::Identity(Rows::Put(codec::decode(value).map_err(in_words)?)),
             (Some(&kind::NETWORK), _) => Change::Network(Rows::Put(codec::decode(value).map_err(in_words)?)),
             (Some(&kind::HARDWARE), _) => Change::Hardware(Rows::Put(codec::decode(value).map_err(in_words)?)),

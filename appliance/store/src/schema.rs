@@ -3,16 +3,19 @@
 //! A migration is a function that turns the tables of schema n into those of n + 1; all that are missing run in one
 //! transaction, so that a program killed in between finds either schema.
 
+use crate::codec;
 use crate::error::Fault;
-use crate::tables::{AUDIT, COLD, EVENTS, LIVE, META};
-use redb::{ReadTransaction, TableError, WriteTransaction};
+use crate::tables::{self, AUDIT, COLD, EVENTS, LIVE, META, kind};
+use leasehold_domain::identity::IdentityRow;
+use leasehold_domain::rows::{Row, RowKey};
+use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction};
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// Turns schema n, its place in the list, into schema n + 1.
 pub(crate) type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
 
 /// All migrations: the number of them is the schema that this program writes.
-pub(crate) const MIGRATIONS: &[Migration] = &[create_tables];
+pub(crate) const MIGRATIONS: &[Migration] = &[create_tables, users_to_identity];
 
 const SCHEMA: &str = "schema";
 const COUNTERS: &str = "counters";
@@ -103,6 +106,22 @@ fn create_tables(transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Schema 2: users are rows of the identity room.
+fn users_to_identity(transaction: &WriteTransaction) -> Result<(), Fault> {
+    let mut live = transaction.open_table(LIVE)?;
+    let mut users = Vec::new();
+    for entry in live.range([kind::USER_1].as_slice()..[kind::USER_1 + 1].as_slice())? {
+        let (key, value) = entry?;
+        users.push((key.value().to_vec(), IdentityRow::User(codec::decode(value.value())?)));
+    }
+    for (old, user) in users {
+        live.remove(old.as_slice())?;
+        let key = tables::room_key(kind::IDENTITY, &user.key().bytes());
+        live.insert(key.as_slice(), codec::encode(&user)?.as_slice())?;
+    }
+    Ok(())
+}
+
 /// The key of the event cursors' cipher.
 pub(crate) fn cursor_key(transaction: &ReadTransaction) -> Result<Vec<u8>, Fault> {
     let table = transaction.open_table(META)?;
@@ -145,6 +164,41 @@ mod tests {
         let read = database.begin_read().expect("read");
         assert_eq!(version(&read), Ok(2));
         assert_eq!(cursor_key(&read), Ok(key), "the first migration ran once");
+    }
+
+    #[test]
+    fn users_of_schema_1_move_into_the_identity_room() {
+        #[derive(serde::Serialize)]
+        struct Old<'a> {
+            id: uuid::Uuid,
+            name: &'a str,
+            password_hash: &'a str,
+            one_time: bool,
+            enabled: bool,
+            created_at: jiff::Timestamp,
+            password_changed_at: jiff::Timestamp,
+        }
+        let (id, at) = (uuid::Uuid::from_u128(7), jiff::Timestamp::UNIX_EPOCH);
+        let old = Old {
+            id,
+            name: "admin",
+            password_hash: "$x",
+            one_time: true,
+            enabled: true,
+            created_at: at,
+            password_changed_at: at,
+        };
+        let database = database();
+        run(&database, &[create_tables]).expect("schema 1");
+        let write = database.begin_write().expect("write");
+        let key = [&[kind::USER_1][..], id.as_bytes()].concat();
+        let row = codec::encode(&old).expect("encoded");
+        write.open_table(LIVE).expect("live").insert(key.as_slice(), row.as_slice()).expect("written");
+        write.commit().expect("committed");
+        run(&database, &[create_tables, users_to_identity]).expect("schema 2");
+        let view = crate::live::load(&database.begin_read().expect("read")).expect("loaded");
+        let user = view.identity.user_of_default_domain("admin").expect("moved");
+        assert!(user.id.0 == id && user.one_time && user.enabled && user.password_hash == "$x");
     }
 
     #[test]

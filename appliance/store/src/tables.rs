@@ -6,7 +6,7 @@
 use crate::codec::{self, CodecError};
 use crate::error::Fault;
 use jiff::Timestamp;
-use leasehold_domain::id::{ImageId, JobId, NodeId, PortId, UserId};
+use leasehold_domain::id::{ImageId, JobId, NodeId, PortId};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use std::net::Ipv4Addr;
@@ -24,7 +24,8 @@ pub(crate) mod kind {
     /// What belongs to a node: its id follows, then one of the `OF_NODE` bytes.
     pub(crate) const NODE: u8 = b'n';
     pub(crate) const IMAGE: u8 = b'i';
-    pub(crate) const USER: u8 = b'u';
+    /// Users of schema 1; later they are rows of the identity room.
+    pub(crate) const USER_1: u8 = b'u';
     pub(crate) const BINDING: u8 = b'b';
     /// Rooms of many kinds: the key of the room's row follows.
     pub(crate) const IDENTITY: u8 = b'd';
@@ -59,10 +60,6 @@ pub(crate) fn port_key(node: NodeId, port: PortId) -> Vec<u8> {
 
 pub(crate) fn image_key(image: ImageId) -> Vec<u8> {
     key(&[&[kind::IMAGE], image.0.as_bytes()])
-}
-
-pub(crate) fn user_key(user: UserId) -> Vec<u8> {
-    key(&[&[kind::USER], user.0.as_bytes()])
 }
 
 pub(crate) fn binding_key(address: Ipv4Addr) -> Vec<u8> {

@@ -7,19 +7,7 @@ use toml::{Table, Value};
 const KEYS: &[(&str, &[&str])] = &[
     (
         "",
-        &[
-            "state_folder",
-            "boot_files",
-            "public",
-            "local",
-            "interface",
-            "images",
-            "cleaning",
-            "power",
-            "agent",
-            "policy",
-            "log",
-        ],
+        &["state_folder", "boot_files", "public", "local", "interface", "images", "cleaning", "power", "agent", "identity", "policy", "log"],
     ),
     ("public", &["listen", "names", "certificate", "key", "plain_http"]),
     ("local", &["socket"]),
@@ -28,6 +16,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("cleaning", &["wipe"]),
     ("power", &["sync_seconds", "soft_off_seconds"]),
     ("agent", &["kernel_parameters", "silence_seconds"]),
+    ("identity", &["token_seconds", "session_seconds", "link_hours", "region"]),
     ("policy", &["file"]),
     ("log", &["format", "filter"]),
 ];

@@ -5,6 +5,8 @@
 
 mod keys;
 
+use jiff::SignedDuration;
+use leasehold_api::auth::Settings;
 use leasehold_api::policy::Source;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) cleaning: Cleaning,
     pub(crate) power: Power,
     pub(crate) agent: Agent,
+    pub(crate) identity: Identity,
     pub(crate) policy: Policy,
     pub(crate) log: Log,
 }
@@ -154,6 +157,20 @@ pub(crate) struct Policy {
     pub(crate) file: PathBuf,
 }
 
+/// Who speaks to the box, and how long he is known.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// How long a token is good, in seconds.
+    pub(crate) token_seconds: u32,
+    /// How long a browser's session is good, in seconds.
+    pub(crate) session_seconds: u32,
+    /// How long a one-time link is good, in hours.
+    pub(crate) link_hours: u32,
+    /// The region that the catalog names.
+    pub(crate) region: String,
+}
+
 /// The log on standard error.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -183,6 +200,7 @@ impl Default for Config {
             cleaning: Cleaning::default(),
             power: Power::default(),
             agent: Agent::default(),
+            identity: Identity::default(),
             policy: Policy::default(),
             log: Log::default(),
         }
@@ -237,6 +255,25 @@ impl Policy {
             Some("") => Source::Upstream,
             Some(POLICY_FILE) => Source::FileOrShipped(self.file.clone()),
             _ => Source::File(self.file.clone()),
+        }
+    }
+}
+
+impl Default for Identity {
+    fn default() -> Identity {
+        Identity { token_seconds: 3600, session_seconds: 12 * 3600, link_hours: 72, region: "RegionOne".into() }
+    }
+}
+
+impl Identity {
+    /// As the API takes it.
+    pub(crate) fn settings(&self) -> Settings {
+        let seconds = |seconds: u32| SignedDuration::from_secs(i64::from(seconds));
+        Settings {
+            token_lifetime: seconds(self.token_seconds),
+            session_lifetime: seconds(self.session_seconds),
+            link_lifetime: SignedDuration::from_hours(i64::from(self.link_hours)),
+            region: self.region.clone(),
         }
     }
 }
@@ -300,6 +337,21 @@ impl Config {
             if gib.is_some_and(|gib| gib == 0 || gib > MOST_GIB) {
                 return wrong(key, &format!("must be 1 to {MOST_GIB}"));
             }
+        }
+        for (key, value) in [
+            ("identity.token_seconds", self.identity.token_seconds),
+            ("identity.session_seconds", self.identity.session_seconds),
+        ] {
+            if !(60..=7 * 24 * 3600).contains(&value) {
+                return wrong(key, "must be 60 (a minute) to 604800 (a week)");
+            }
+        }
+        if !(1..=720).contains(&self.identity.link_hours) {
+            return wrong("identity.link_hours", "must be 1 to 720");
+        }
+        let region = &self.identity.region;
+        if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+            return wrong("identity.region", "must be letters, digits, '-', '_' and '.'");
         }
         if self.images.reserve_mib > MOST_GIB << 10 {
             return wrong("images.reserve_mib", &format!("must be at most {}", MOST_GIB << 10));

@@ -58,7 +58,7 @@ pub(crate) fn node_id(number: u128) -> NodeId {
 
 pub(crate) fn create(number: u128, name: &str) -> Command {
     let settings = NodeSettings { name: Some(name.into()), driver: "ipmi".into(), ..NodeSettings::default() };
-    Command::CreateNode { id: node_id(number), settings: Box::new(settings) }
+    Command::CreateNode { id: node_id(number), settings: Box::new(settings), start: leasehold_domain::command::NodeStart::default() }
 }
 
 /// Waits until the store is in a state, with a deadline.
@@ -92,7 +92,7 @@ pub(crate) fn rows(view: &View) -> Rows {
         last_jobs: nodes.iter().map(|node| view.last_job(node.id).map(|job| job.id)).collect(),
         node_ports: nodes.iter().map(|node| view.ports_of(node.id).map(|port| port.id).collect()).collect(),
         images: view.images().cloned().collect(),
-        users: view.users().cloned().collect(),
+        users: view.identity.users().cloned().collect(),
         clients: bindings
             .iter()
             .filter_map(|binding| binding.client())

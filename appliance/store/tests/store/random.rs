@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use leasehold_domain::address::{Binding, ClientKey, Hold};
 use leasehold_domain::command::StepEnd;
 use leasehold_domain::id::{ImageId, JobId, PortId, UserId};
-use leasehold_domain::identity::User;
-use leasehold_domain::image::{Checksum, HashAlgorithm, Image, ImageContent, ImageStatus};
+use leasehold_domain::identity::{IdentityCommand, User};
+use leasehold_domain::image::{Card, Checksum, HashAlgorithm, Image, ImageContent, ImageStatus};
 use leasehold_domain::job::{JobInput, StepState};
 use leasehold_domain::mac::Mac;
 use leasehold_domain::node::NodeSettings;
@@ -89,16 +89,7 @@ fn settings(name: u8) -> NodeSettings {
 }
 
 fn port_settings(node: u8, mac: u8) -> PortSettings {
-    PortSettings {
-        node: node_id(node.into()),
-        address: Mac([2, 0, 0, 0, 0, mac]),
-        name: None,
-        pxe_enabled: true,
-        physical_network: None,
-        local_link_connection: serde_json::Map::new(),
-        extra: serde_json::Map::new(),
-        is_smartnic: false,
-    }
+    PortSettings::new(node_id(node.into()), Mac([2, 0, 0, 0, 0, mac]))
 }
 
 fn useful(state: ProvisionState) -> &'static [Verb] {
@@ -123,10 +114,10 @@ pub(crate) fn command(view: &View, wish: &Wish, fresh: u128) -> Command {
     let node = |number: &u8| node_id((*number).into());
     let job = JobId(Uuid::from_u128(fresh));
     match wish {
-        Wish::CreateNode(id, name) => Command::CreateNode { id: node(id), settings: Box::new(settings(*name)) },
+        Wish::CreateNode(id, name) => Command::CreateNode { id: node(id), settings: Box::new(settings(*name)), start: leasehold_domain::command::NodeStart::default() },
         Wish::ChangeNode(id, name, stale) => {
             let revision = view.node(node(id)).map_or(0, |node| node.revision) + u64::from(*stale);
-            Command::ChangeNode { id: node(id), revision, settings: Box::new(settings(*name)) }
+            Command::ChangeNode { id: node(id), revision, settings: Box::new(settings(*name)), maintenance: None }
         }
         Wish::DeleteNode(id) => Command::DeleteNode { id: node(id) },
         Wish::CreatePort(port, node, mac) => {
@@ -177,7 +168,7 @@ pub(crate) fn command(view: &View, wish: &Wish, fresh: u128) -> Command {
                     let checksum = Checksum { algorithm: HashAlgorithm::Sha256, hex: "a".repeat(64) };
                     let (name, source_url, status, content) = (None, None, ImageStatus::Queued, None);
                     let image =
-                        Image { id, name, source_url, checksum, status, content, created_at: now, used_at: now };
+                        Image { id, name, source_url, checksum: Some(checksum), status, content, created_at: now, used_at: now, card: Card::default() };
                     Command::AddImage(Box::new(image))
                 }
                 1 => {
@@ -192,17 +183,10 @@ pub(crate) fn command(view: &View, wish: &Wish, fresh: u128) -> Command {
         Wish::User(id, new) => {
             let (user, password_hash) = (UserId(uuid(*id)), format!("hash {fresh}"));
             if *new {
-                Command::CreateUser(Box::new(User {
-                    id: user,
-                    name: format!("u{id}"),
-                    password_hash,
-                    one_time: true,
-                    enabled: true,
-                    created_at: now,
-                    password_changed_at: now,
-                }))
+                let user = User::new(user, &format!("u{id}"), password_hash, now);
+                Command::Identity(IdentityCommand::CreateUser(Box::new(user)))
             } else {
-                Command::SetPassword { user, password_hash, one_time: false }
+                Command::Identity(IdentityCommand::SetPassword { user, password_hash, one_time: false })
             }
         }
     }

@@ -1,0 +1,253 @@
+//! Who is asking: a token, a name with its password (HTTP Basic), or the cookie of a browser's session.
+//!
+//! In: the headers of a request. Out: a [`Caller`] with his credentials within a scope, the same for all services, or 401
+//! with the same words for an unknown user, a wrong password and a disabled account. What is computed for a token or a
+//! user is kept until something changes that it rests on; tokens are stored as digests and looked up in memory.
+
+mod known;
+mod lockout;
+pub(crate) mod login;
+mod passwords;
+pub(crate) mod secret;
+pub(crate) mod session;
+
+pub use passwords::{PasswordError, Passwords, check_new, hash};
+
+use crate::Api;
+use crate::error::ApiError;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::{HeaderMap, StatusCode, header, request::Parts};
+use axum::middleware::Next;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use known::{Known, Whose};
+use leasehold_domain::command::{Actor, Who};
+use leasehold_domain::identity::{Scope, Token, User};
+use leasehold_domain::policy::{Credentials, Policy};
+use lockout::Lockout;
+use login::{Claim, LoginError};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The header in which clients send their token.
+pub(crate) const TOKEN_HEADER: &str = "x-auth-token";
+/// The one call that somebody with a one-time password may make, beside Keystone's own for it.
+const PASSWORD_CALL: &str = "/appliance/v1/password";
+
+/// How authentication behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a token is good.
+    pub token_lifetime: SignedDuration,
+    /// How long a browser's session is good.
+    pub session_lifetime: SignedDuration,
+    /// How long a one-time link is good when its maker says nothing.
+    pub link_lifetime: SignedDuration,
+    /// The region that the catalog names.
+    pub region: String,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            token_lifetime: SignedDuration::from_hours(1),
+            session_lifetime: SignedDuration::from_hours(12),
+            link_lifetime: SignedDuration::from_hours(72),
+            region: "RegionOne".into(),
+        }
+    }
+}
+
+/// What authentication remembers between requests.
+#[derive(Default)]
+pub struct Guard {
+    pub(crate) settings: Settings,
+    known: Known,
+    lockout: Lockout,
+}
+
+impl Guard {
+    pub fn new(settings: Settings) -> Guard {
+        Guard { settings, ..Guard::default() }
+    }
+
+    /// Whether this account may be tried from this address now.
+    pub(crate) fn try_login(&self, account: &str, address: Option<IpAddr>, now: Timestamp) -> Result<(), LoginError> {
+        self.lockout.wait(account, address, now).map_or(Ok(()), |wait| Err(LoginError::Wait(wait)))
+    }
+
+    pub(crate) fn login_succeeded(&self, account: &str, address: Option<IpAddr>, now: Timestamp) {
+        self.lockout.succeeded(account, address, now);
+    }
+
+    pub(crate) fn login_failed(&self, account: &str, address: Option<IpAddr>, now: Timestamp) {
+        self.lockout.failed(account, address, now);
+    }
+}
+
+/// The id of a request, put among its extensions by whoever stamps answers with it.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+impl RequestId {
+    pub(crate) fn new() -> RequestId {
+        RequestId(format!("req-{}", uuid::Uuid::new_v4()).into())
+    }
+}
+
+/// A request whose sender is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) user: Arc<User>,
+    pub(crate) credentials: Arc<Credentials>,
+    /// The rules that were in force when the request came.
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) scope: Scope,
+    /// What he showed, where it was a token or a session.
+    pub(crate) token: Option<Arc<Token>>,
+    pub(crate) address: Option<IpAddr>,
+    request: Option<RequestId>,
+}
+
+impl Caller {
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::User(self.who().into())
+    }
+
+    pub(crate) fn who(&self) -> Who {
+        Who {
+            name: self.user.name.clone(),
+            user: Some(self.user.id),
+            scope: self.scope.to_string(),
+            address: self.address,
+            request: self.request.as_ref().map(|id| id.0.to_string()),
+            ..Who::default()
+        }
+    }
+}
+
+/// Where a request came from.
+pub(crate) fn peer(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<crate::serve::Connection>().and_then(|connection| connection.peer)
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Caller, ApiError> {
+        if let Some(known) = parts.extensions.get::<Caller>() {
+            return Ok(known.clone());
+        }
+        let (user, token) = identify(parts, api).await?;
+        let whose = token.as_ref().map_or(Whose::User(user.id), |token| Whose::Token(token.digest));
+        let view = api.engine.view();
+        let (scope, credentials) =
+            api.guard.known.of(&view.identity, whose, &user, token.as_deref()).ok_or_else(unknown)?;
+        let request = parts.extensions.get::<RequestId>().cloned();
+        let policy = api.policy.load_full();
+        Ok(Caller { user, credentials, policy, scope, token, address: peer(parts), request })
+    }
+}
+
+/// 401: the same words whatever was wrong.
+pub(crate) fn unknown() -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "The request needs a valid token, or a user name and password that are right.")
+}
+
+async fn identify(parts: &Parts, api: &Api) -> Result<(Arc<User>, Option<Arc<Token>>), ApiError> {
+    if parts.headers.contains_key(TOKEN_HEADER) {
+        let token = only(&parts.headers, TOKEN_HEADER).and_then(|text| find_token(api, text)).ok_or_else(unknown)?;
+        return with_user(api, token.filter_session(false)?);
+    }
+    if parts.headers.contains_key(header::AUTHORIZATION) {
+        let given = only(&parts.headers, header::AUTHORIZATION.as_str());
+        let (name, password) = given.and_then(basic).ok_or_else(unknown)?;
+        let user = login::by_password(api, &Claim::plain(&name), &password, peer(parts)).await?;
+        if user.one_time && parts.uri.path() != PASSWORD_CALL {
+            return Err(LoginError::OneTime(user.id).into());
+        }
+        return Ok((user, None));
+    }
+    let text = session::cookie(&parts.headers).ok_or_else(unknown)?;
+    let token = find_token(api, text).ok_or_else(unknown)?.filter_session(true)?;
+    session::check_csrf(&parts.method, &parts.headers, text)?;
+    with_user(api, token)
+}
+
+/// The value of a header that is there exactly once.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+/// The token of this text, if it has not expired.
+pub(crate) fn find_token(api: &Api, text: &str) -> Option<Arc<Token>> {
+    let digest = secret::digest_of(text)?;
+    let view = api.engine.view();
+    view.identity.token(&digest).filter(|token| token.expires_at > Timestamp::now()).cloned()
+}
+
+trait OfKind: Sized {
+    /// A session is taken from a cookie only, a token from a header only: neither may stand in for the other.
+    fn filter_session(self, session: bool) -> Result<Self, ApiError>;
+}
+
+impl OfKind for Arc<Token> {
+    fn filter_session(self, session: bool) -> Result<Self, ApiError> {
+        if self.session == session { Ok(self) } else { Err(unknown()) }
+    }
+}
+
+fn with_user(api: &Api, token: Arc<Token>) -> Result<(Arc<User>, Option<Arc<Token>>), ApiError> {
+    let view = api.engine.view();
+    let user = view.identity.user(token.user).ok_or_else(unknown)?;
+    Ok((user.clone(), Some(token)))
+}
+
+/// Lets a request pass only with a known caller, whom handlers find among the extensions.
+pub(crate) async fn known_callers(State(_): State<Api>, caller: Caller, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+/// User name and password of an `Authorization: Basic` header (RFC 7617).
+fn basic(header: &str) -> Option<(String, String)> {
+    let (scheme, token) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(token.trim()).ok()?).ok()?;
+    let (name, password) = text.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_header_is_read_or_refused(header in "\\PC{0,80}") {
+            let _either_is_fine = basic(&header);
+        }
+
+        #[test]
+        fn what_a_client_encodes_is_read(name in "[^:\\p{C}]{0,20}", password in "\\PC{0,20}") {
+            let header = format!("Basic {}", STANDARD.encode(format!("{name}:{password}")));
+            prop_assert_eq!(basic(&header), Some((name, password)));
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_there_twice_is_not_taken() {
+        let mut headers = HeaderMap::new();
+        headers.append(TOKEN_HEADER, header::HeaderValue::from_static("one"));
+        assert_eq!(only(&headers, TOKEN_HEADER), Some("one"));
+        headers.append(TOKEN_HEADER, header::HeaderValue::from_static("two"));
+        assert_eq!(only(&headers, TOKEN_HEADER), None);
+    }
+}
