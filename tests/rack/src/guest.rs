@@ -21,6 +21,27 @@ pub enum BootDevice {
     Disk,
 }
 
+/// How a node's firmware boots from the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NetworkBoot {
+    /// As it comes: by iPXE in the card's ROM (BIOS), by OVMF's PXE client (UEFI).
+    #[default]
+    Pxe,
+    /// UEFI HTTP Boot and nothing else.
+    Http,
+    /// An iPXE of the machine's owner, tried before anything else, that fetches the machine's boot script from a place
+    /// it knows, whatever DHCP says. BIOS only.
+    OwnIpxe,
+}
+
+/// What one start of a machine tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// The device of a boot override.
+    pub device: Option<BootDevice>,
+    pub network: NetworkBoot,
+}
+
 /// The files of a node.
 #[derive(Debug, Clone)]
 pub struct GuestFiles {
@@ -42,6 +63,9 @@ pub struct GuestFiles {
 pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 pub const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
+/// iPXE in the form of a Linux kernel, which takes its script as a kernel's command line.
+const IPXE_KERNEL: &str = "/usr/lib/ipxe/ipxe.lkrn";
+
 /// What the firmware tries, as QEMU's boot indices: lower first, `None` not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct BootOrder {
@@ -49,8 +73,10 @@ struct BootOrder {
     network: Option<u8>,
 }
 
-fn boot_order(device: Option<BootDevice>) -> BootOrder {
-    match device {
+fn boot_order(start: Start) -> BootOrder {
+    match start.device {
+        // Its iPXE has index 0.
+        _ if start.network == NetworkBoot::OwnIpxe => BootOrder { disk: Some(1), network: None },
         // A machine as it comes: its disk, and the network when that does not boot.
         None => BootOrder { disk: Some(0), network: Some(1) },
         Some(BootDevice::Pxe) => BootOrder { disk: Some(1), network: Some(0) },
@@ -67,13 +93,8 @@ pub fn accelerator_arguments(accelerator: Accelerator) -> [&'static str; 4] {
     }
 }
 
-/// All arguments of `qemu-system-x86_64` for one start of `node` that tries `device` first.
-pub fn arguments(
-    node: &NodePlan,
-    accelerator: Accelerator,
-    device: Option<BootDevice>,
-    files: &GuestFiles,
-) -> Vec<OsString> {
+/// All arguments of `qemu-system-x86_64` for one start of `node`.
+pub fn arguments(node: &NodePlan, accelerator: Accelerator, start: Start, files: &GuestFiles) -> Vec<OsString> {
     let mut list = Arguments::default();
     list.add(["-name", node.name]).add(["-nodefaults", "-no-user-config"]).add(["-display", "none", "-vga", "std"]);
     list.add(accelerator_arguments(accelerator)).add(["-machine", "q35", "-smp", "1"]);
@@ -84,7 +105,7 @@ pub fn arguments(
     list.add(["-action", "reboot=shutdown"]).add(["-boot", "strict=on,menu=off"]);
     list.add(["-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0"]);
 
-    let order = boot_order(device);
+    let order = boot_order(start);
     let index = |index: Option<u8>| index.map_or(String::new(), |index| format!(",bootindex={index}"));
     list.option("-drive", joined("if=none,id=disk0,format=raw,cache=writeback,discard=unmap,file=", &files.disk));
     list.option("-device", format!("virtio-blk-pci,drive=disk0,serial={}-disk{}", node.serial, index(order.disk)));
@@ -99,6 +120,13 @@ pub fn arguments(
         list.option("-drive", joined("if=pflash,format=raw,unit=1,file=", &files.variables));
         // The provisioning network is IPv4: asking for IPv6 first only costs half a minute.
         list.option("-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n");
+        if start.network == NetworkBoot::Http {
+            list.option("-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n");
+        }
+    }
+    if start.network == NetworkBoot::OwnIpxe {
+        let script = format!("dhcp && chain http://{}/boot/script/{}", plan::PROVISIONING_ADDRESS, node.mac);
+        list.option("-kernel", IPXE_KERNEL).option("-append", script);
     }
 
     let mut serial = joined("socket,id=serial0,server=on,wait=off,path=", &files.serial_socket);
@@ -138,6 +166,10 @@ mod tests {
     use super::*;
 
     fn line(node: usize, device: Option<BootDevice>) -> String {
+        line_by(node, device, NetworkBoot::Pxe)
+    }
+
+    fn line_by(node: usize, device: Option<BootDevice>, network: NetworkBoot) -> String {
         let file = |name: &str| PathBuf::from("/run,1").join(name);
         let files = GuestFiles {
             disk: file("disk"),
@@ -147,7 +179,7 @@ mod tests {
             qmp: file("qmp"),
             qmp_user: file("qmp-user"),
         };
-        let all = arguments(&plan::NODES[node], Accelerator::Tcg, device, &files);
+        let all = arguments(&plan::NODES[node], Accelerator::Tcg, Start { device, network }, &files);
         all.iter().map(|one| one.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
@@ -166,6 +198,16 @@ mod tests {
         let uefi = line(1, Some(BootDevice::Pxe));
         assert!(uefi.contains("file=/run,,1/vars") && uefi.contains("bootindex=0,romfile="), "{uefi}");
         assert!(!line(0, None).contains("pflash"));
+    }
+
+    #[test]
+    fn a_node_boots_from_the_network_in_the_way_that_is_set() {
+        assert!(!line(1, Some(BootDevice::Pxe)).contains("IPv4PXESupport"));
+        assert!(line_by(1, Some(BootDevice::Pxe), NetworkBoot::Http).contains("IPv4PXESupport,string=n"));
+        let own = line_by(0, None, NetworkBoot::OwnIpxe);
+        assert!(own.contains("ipxe.lkrn") && own.contains("/boot/script/52:54:00:77:00:10"), "{own}");
+        // QEMU gives what `-kernel` names index 0, and takes no index twice.
+        assert!(own.contains("disk,bootindex=1 ") && !own.contains("bootindex=0"), "{own}");
     }
 
     #[test]

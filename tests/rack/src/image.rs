@@ -64,6 +64,12 @@ impl Image {
         Ok(Self { file, algorithm, checksum, ours: false })
     }
 
+    /// Whether it is a QEMU image and not the disk's own bytes, by its first four.
+    pub fn is_qcow2(&self) -> bool {
+        let mut magic = [0; 4];
+        File::open(&self.file).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && &magic == b"QFI\xfb"
+    }
+
     /// The `file://` URL by which the appliance imports it.
     pub fn url(&self) -> String {
         format!("file://{}", self.file.display())

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
 
 use crate::daemon::{append_to, last_lines};
-use crate::guest::{self, Accelerator, BootDevice, GuestFiles};
+use crate::guest::{self, Accelerator, BootDevice, GuestFiles, NetworkBoot, Start};
 use crate::plan::NodePlan;
 use crate::qmp;
 use crate::wiring::Wiring;
@@ -36,11 +36,11 @@ pub type OnEnd = Box<dyn FnOnce(bool) + Send>;
 
 /// Starts guests.
 pub trait Launcher: Send + Sync {
-    /// Starts the machine; its firmware tries `device` first.
+    /// Starts the machine.
     ///
     /// # Errors
     /// When it does not start.
-    fn launch(&self, device: Option<BootDevice>, on_end: OnEnd) -> Result<Box<dyn Guest>>;
+    fn launch(&self, start: Start, on_end: OnEnd) -> Result<Box<dyn Guest>>;
 }
 
 /// A boot override.
@@ -79,6 +79,7 @@ struct Shared {
 struct State {
     guest: Option<Box<dyn Guest>>,
     boot: Option<Override>,
+    network: NetworkBoot,
     /// Counts starts and stops: the end of an older guest is no news.
     generation: u64,
     closed: bool,
@@ -109,6 +110,18 @@ impl Machine {
     pub fn set_boot(&self, boot: Option<Override>) {
         self.state().boot = boot;
         self.note(&format!("boot override: {boot:?}"));
+    }
+
+    /// Sets how its firmware boots from the network, from the next start on.
+    pub fn set_network_boot(&self, network: NetworkBoot) {
+        self.state().network = network;
+        self.note(&format!("network boot: {network:?}"));
+    }
+
+    /// How often it was started or stopped from outside or restarted itself: the same number twice means that nobody
+    /// touched it between.
+    pub fn power_changes(&self) -> u64 {
+        self.state().generation
     }
 
     /// Carries out a power request.
@@ -161,16 +174,16 @@ impl Machine {
     }
 
     fn start(&self, state: &mut State) -> Result<()> {
-        let device = state.boot.map(|boot| boot.device);
+        let start = Start { device: state.boot.map(|boot| boot.device), network: state.network };
         state.boot = state.boot.filter(|boot| boot.persistent);
         state.generation += 1;
         let generation = state.generation;
-        self.note(&format!("power on, tries {device:?}"));
+        self.note(&format!("power on, tries {:?}, network boot by {:?}", start.device, start.network));
         // Weak: a guest's watcher must not keep the machine, and with it the rack, alive.
         let machine = Arc::downgrade(&self.0);
         let on_end: OnEnd = Box::new(move |restart| Self::ended(&machine, generation, restart));
         state.guest =
-            Some(self.0.launcher.launch(device, on_end).inspect_err(|error| self.note(&format!("{error:#}")))?);
+            Some(self.0.launcher.launch(start, on_end).inspect_err(|error| self.note(&format!("{error:#}")))?);
         Ok(())
     }
 
@@ -226,14 +239,14 @@ impl Guest for Qemu {
 }
 
 impl Launcher for QemuLauncher {
-    fn launch(&self, device: Option<BootDevice>, on_end: OnEnd) -> Result<Box<dyn Guest>> {
+    fn launch(&self, start: Start, on_end: OnEnd) -> Result<Box<dyn Guest>> {
         let wiring = self.wiring.upgrade().context("the rack is being taken down")?;
         for socket in [&self.files.serial_socket, &self.files.qmp, &self.files.qmp_user] {
             let _ = fs::remove_file(socket);
         }
         let log = append_to(&self.log)?;
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(guest::arguments(&self.node, self.accelerator, device, &self.files));
+        command.args(guest::arguments(&self.node, self.accelerator, start, &self.files));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).envs(self.environment.iter().cloned());
         let mut child = wiring.switch.spawn(command)?;
         let connected = self.connect(&mut child);
@@ -288,8 +301,8 @@ mod tests {
     }
 
     impl Launcher for Bench {
-        fn launch(&self, device: Option<BootDevice>, on_end: OnEnd) -> Result<Box<dyn Guest>> {
-            self.0.lock().unwrap().push(device);
+        fn launch(&self, start: Start, on_end: OnEnd) -> Result<Box<dyn Guest>> {
+            self.0.lock().unwrap().push(start.device);
             self.1.lock().unwrap().push(on_end);
             Ok(Box::new(Dummy))
         }

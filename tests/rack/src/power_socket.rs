@@ -146,6 +146,7 @@ fn carry_out(request: Request, machine: &Machine) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::Start;
     use crate::machine::{Guest, Launcher, OnEnd};
     use crate::plan;
     use proptest::prelude::*;
@@ -158,7 +159,7 @@ mod tests {
         fn cut_power(&mut self) {}
     }
     impl Launcher for Bench {
-        fn launch(&self, _: Option<BootDevice>, _: OnEnd) -> Result<Box<dyn Guest>> {
+        fn launch(&self, _: Start, _: OnEnd) -> Result<Box<dyn Guest>> {
             Ok(Box::new(Bench))
         }
     }

@@ -187,6 +187,14 @@ impl Rack {
         self.wiring.as_deref().context("the rack has been taken down")
     }
 
+    /// The switch.
+    ///
+    /// # Errors
+    /// When the rack has been taken down.
+    pub fn switch(&self) -> Result<&Switch> {
+        self.switch.as_ref().context("the rack has been taken down")
+    }
+
     /// The port on 127.0.0.1 that leads to the appliance.
     pub fn port(&self) -> u16 {
         self.forward.as_ref().map_or(0, Forward::port)

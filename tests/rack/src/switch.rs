@@ -69,9 +69,26 @@ impl Switch {
         let mut arguments = vec!["add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "datapath_type=netdev"];
         arguments.extend(["--", "add-port", BRIDGE, UPLINK]);
         for node in plan::NODES {
-            arguments.extend(["--", "add-port", BRIDGE, node.name, "--", "set", "port", node.name, "protected=true"]);
+            arguments.push("--");
+            arguments.extend(node_port(node.name));
         }
         self.control(&arguments).map(drop)
+    }
+
+    /// Takes a node's cable out of the switch.
+    ///
+    /// # Errors
+    /// As [`Self::control`].
+    pub fn unplug(&self, node: &str) -> Result<()> {
+        self.control(&["del-port", BRIDGE, node]).map(drop)
+    }
+
+    /// Puts it in again.
+    ///
+    /// # Errors
+    /// As [`Self::control`].
+    pub fn plug_in(&self, node: &str) -> Result<()> {
+        self.control(&node_port(node)).map(drop)
     }
 
     /// `ovs-vsctl ARGUMENTS` on this switch.
@@ -92,6 +109,11 @@ impl Switch {
         self.vswitchd.check()?;
         self.ovsdb.check()
     }
+}
+
+/// The words for `ovs-vsctl` that give a node its port.
+fn node_port(node: &str) -> [&str; 8] {
+    ["add-port", BRIDGE, node, "--", "set", "port", node, "protected=true"]
 }
 
 fn path(path: &Path) -> Result<&str> {

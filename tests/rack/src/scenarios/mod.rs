@@ -1,13 +1,20 @@
 //! `leasehold-rack check`: what the rack must do with the unmodified client, from one end to the other.
 //!
 //! In: the built program, boot images, the client. Out: a line per scenario, `rack: N passed, N failed`, and on failure
-//! the run's folder with every log. The scenarios go over one rack in a fixed order, each from where the one before
-//! left both nodes: what a failure leaves behind is no ground to stand on, so the rest is not run.
+//! the run's folder with every log. The scenarios go over one rack in a fixed order, and share its deployments:
+//! each begins where the one before left both nodes. What a failure leaves is no ground to stand on, so the rest is
+//! not run.
 
+mod boots;
 mod cli;
+mod commands;
+mod faults;
 mod life;
+mod steps;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +23,7 @@ use crate::appliance::{Appliance, Built};
 use crate::client::{Client, text};
 use crate::image::Image;
 use crate::proof::SshKey;
-use crate::rack::{Rack, RackOptions};
+use crate::rack::{Node, Rack, RackOptions};
 use crate::say;
 use crate::stop::{Stop, Stopped};
 use crate::trial::show_logs;
@@ -41,19 +48,23 @@ pub(crate) struct Scene<'a> {
     cli: Cli,
     image: Image,
     key: SshKey,
+    /// The nonce of each node's last deployment.
+    nonces: Mutex<HashMap<&'static str, String>>,
     stop: &'a Stop,
 }
 
 type Play = fn(&mut Scene) -> Result<()>;
 
-const SCENARIOS: [(&str, Play); 7] = [
+const SCENARIOS: [(&str, Play); 9] = [
     ("the whole way of both nodes", life::first_way),
-    ("the client's other commands", life::small_commands),
-    ("redeploy after undeploy", life::redeploy),
-    ("abort from wait call-back", life::abort),
-    ("a wrong checksum", life::wrong_checksum),
-    ("killed at three steps of a deployment", life::killed),
-    ("the whole way a second time", life::second_way),
+    ("the client's other commands", commands::small_commands),
+    ("power, and the disk boot of a machine that asks the network first", boots::network_first),
+    ("adoption of running machines", life::adopt),
+    ("rebuild", life::rebuild),
+    ("abort from wait call-back", faults::abort),
+    ("a wrong checksum", faults::wrong_checksum),
+    ("the whole way a second time, by UEFI HTTP Boot", life::second_way),
+    ("a redeployment, killed at three steps", faults::killed),
 ];
 
 /// Runs the scenarios; true when all passed.
@@ -84,6 +95,7 @@ fn in_rack(rack: &Rack, options: &CheckOptions, stop: &Stop) -> Result<bool> {
         appliance,
         image,
         key: SshKey::create(rack.folder())?,
+        nonces: Mutex::default(),
         stop,
     };
     let chosen = |index: usize, name: &str| index == 0 || options.only.as_ref().is_none_or(|part| name.contains(part));
@@ -126,6 +138,22 @@ impl Scene<'_> {
             }
             Ok((now == state).then_some(()))
         })
+    }
+
+    /// As [`Self::wait_for_state`], and nobody works on the node any more: the next command does not find it locked.
+    fn wait_for_rest(&self, node: &str, state: &str, limit: Duration) -> Result<()> {
+        self.wait_for_state(node, state, limit)?;
+        self.stop.until(&format!("rest of {node}"), limit, Duration::from_millis(100), || {
+            Ok(self.api_node(node)?["reservation"].is_null().then_some(()))
+        })
+    }
+
+    fn now_runs(&self, node: &Node, nonce: String) {
+        self.nonces.lock().unwrap_or_else(PoisonError::into_inner).insert(node.plan.name, nonce);
+    }
+
+    fn nonce_of(&self, node: &Node) -> String {
+        self.nonces.lock().unwrap_or_else(PoisonError::into_inner).get(node.plan.name).cloned().unwrap_or_default()
     }
 
     fn api_node(&self, node: &str) -> Result<serde_json::Value> {
