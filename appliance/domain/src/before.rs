@@ -1,0 +1,73 @@
+//! What a change replaces: the row as it was, for whoever tells what was changed.
+//!
+//! In: the state before a change, and the key of a row. Out: the row that stands there.
+
+use crate::hardware::{HardwareKey, HardwareRow};
+use crate::identity::{IdentityKey, IdentityRow};
+use crate::network::{NetworkKey, NetworkRow};
+use crate::view::View;
+
+/// The row of a room that has this key.
+pub trait Lookup<Key> {
+    type Row;
+
+    fn row(&self, key: &Key) -> Option<Self::Row>;
+}
+
+impl Lookup<IdentityKey> for View {
+    type Row = IdentityRow;
+
+    fn row(&self, key: &IdentityKey) -> Option<IdentityRow> {
+        let directory = &self.identity;
+        match key {
+            IdentityKey::Project(id) => directory.project(*id).cloned().map(IdentityRow::Project),
+            IdentityKey::User(id) => directory.user(*id).cloned().map(IdentityRow::User),
+            IdentityKey::Group(id) => directory.group(*id).cloned().map(IdentityRow::Group),
+            IdentityKey::Membership(row) => directory.is_member(*row).then_some(IdentityRow::Membership(*row)),
+            IdentityKey::Role(id) => directory.role(*id).cloned().map(IdentityRow::Role),
+            IdentityKey::Implication(row) => directory.has_implication(*row).then_some(IdentityRow::Implication(*row)),
+            IdentityKey::Assignment(row) => directory.has_assignment(row).then_some(IdentityRow::Assignment(*row)),
+            IdentityKey::Credential(id) => directory.credential(*id).cloned().map(IdentityRow::Credential),
+            IdentityKey::Token(digest) => directory.token(digest).cloned().map(IdentityRow::Token),
+            IdentityKey::Invitation(digest) => directory.invitation(digest).cloned().map(IdentityRow::Invitation),
+        }
+    }
+}
+
+impl Lookup<NetworkKey> for View {
+    type Row = NetworkRow;
+
+    fn row(&self, key: &NetworkKey) -> Option<NetworkRow> {
+        let plane = &self.network;
+        match key {
+            NetworkKey::Network(id) => plane.network(*id).cloned().map(NetworkRow::Network),
+            NetworkKey::Subnet(id) => plane.subnet(*id).cloned().map(NetworkRow::Subnet),
+            NetworkKey::Port(id) => plane.port(*id).cloned().map(NetworkRow::Port),
+            NetworkKey::Quota(project) => plane.quota(project).cloned().map(NetworkRow::Quota),
+        }
+    }
+}
+
+impl Lookup<HardwareKey> for View {
+    type Row = HardwareRow;
+
+    fn row(&self, key: &HardwareKey) -> Option<HardwareRow> {
+        let catalogue = &self.hardware;
+        match key {
+            HardwareKey::Chassis(id) => catalogue.chassis.get(*id).cloned().map(HardwareRow::Chassis),
+            HardwareKey::Portgroup(id) => catalogue.portgroups.get(*id).cloned().map(HardwareRow::Portgroup),
+            HardwareKey::Allocation(id) => catalogue.allocations.get(*id).cloned().map(HardwareRow::Allocation),
+            HardwareKey::DeployTemplate(id) => {
+                catalogue.deploy_templates.get(*id).cloned().map(HardwareRow::DeployTemplate)
+            }
+            HardwareKey::Runbook(id) => catalogue.runbooks.get(*id).cloned().map(HardwareRow::Runbook),
+            HardwareKey::VolumeConnector(id) => {
+                catalogue.volume_connectors.get(*id).cloned().map(HardwareRow::VolumeConnector)
+            }
+            HardwareKey::VolumeTarget(id) => catalogue.volume_targets.get(*id).cloned().map(HardwareRow::VolumeTarget),
+            HardwareKey::InspectionRule(id) => {
+                catalogue.inspection_rules.get(*id).cloned().map(HardwareRow::InspectionRule)
+            }
+        }
+    }
+}
