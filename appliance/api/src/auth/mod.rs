@@ -153,7 +153,10 @@ impl FromRequestParts<Api> for Caller {
 
 /// 401: the same words whatever was wrong.
 pub(crate) fn unknown() -> ApiError {
-    ApiError::new(StatusCode::UNAUTHORIZED, "The request needs a valid token, or a user name and password that are right.")
+    ApiError::new(
+        StatusCode::UNAUTHORIZED,
+        "The request needs a valid token, or a user name and password that are right.",
+    )
 }
 
 async fn identify(parts: &Parts, api: &Api) -> Result<(Arc<User>, Option<Arc<Token>>), ApiError> {

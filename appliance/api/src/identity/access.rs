@@ -65,11 +65,26 @@ impl Facts {
 }
 
 fn too_low() -> Fault {
-    let message = "Accounts are administered with credentials for the system (--os-system-scope all) or for their domain.";
+    let message =
+        "Accounts are administered with credentials for the system (--os-system-scope all) or for their domain.";
     Fault::new(StatusCode::FORBIDDEN, message)
 }
 
 impl Asker {
+    /// Whether the rule says yes to the caller for a thing of this domain (`None`: of none). In a project the role `admin`
+    /// counts as `manager` does: its rules are meant for administrators of the whole. A domain's credentials reach no other.
+    pub(super) fn asks(&self, rule: &str, facts: &Facts, domain: Option<ProjectId>) -> bool {
+        match self.scope {
+            Scope::System => self.allows(rule, facts),
+            Scope::Domain(own) => domain.is_none_or(|domain| domain == own) && self.allows(rule, facts),
+            Scope::Project(_) | Scope::Unscoped => {
+                let mut credentials = (*self.credentials).clone();
+                credentials.roles.remove("admin");
+                self.policy.allows(rule, &credentials, facts)
+            }
+        }
+    }
+
     /// The rule says yes and the caller stands high enough to administer things of this domain (`None`: of all).
     pub(super) fn administers(&self, rule: &str, facts: &Facts, domain: Option<ProjectId>) -> Result<(), Fault> {
         if !self.allows(rule, facts) {

@@ -109,9 +109,12 @@ pub(super) async fn create(
     let user = User::new(UserId(Uuid::new_v4()), &wanted.name, password_hash, now);
     let user = Arc::new(User { default_project: project, ..user });
     give(&api, IdentityCommand::CreateUser(Box::new((*user).clone())), &actor).await?;
-    let in_project = project.into_iter().flat_map(|id| roles.iter().map(move |role| (Place::Project(id), *role)));
-    let on_system = system_roles.iter().map(|role| (Place::System, *role));
-    for (place, role) in in_project.chain(on_system) {
+    let mut held: Vec<(Place, RoleId)> = Vec::new();
+    if let Some(id) = project {
+        held.extend(roles.into_iter().map(|role| (Place::Project(id), role)));
+    }
+    held.extend(system_roles.into_iter().map(|role| (Place::System, role)));
+    for (place, role) in held {
         let row = Assignment { party: Party::User(user.id), place, inherited: false, role };
         give(&api, IdentityCommand::Assign(row), &actor).await?;
     }

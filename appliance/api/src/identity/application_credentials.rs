@@ -14,7 +14,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::Offset;
 use leasehold_domain::command::Command;
 use leasehold_domain::id::{CredentialId, RoleId};
 use leasehold_domain::identity::{
@@ -30,7 +30,11 @@ const MEMBERS: &[&str] = &["name", "description", "roles", "expires_at", "secret
 /// The user whose credentials are meant: oneself, or by rule.
 fn owner(asker: &Asker, directory: &Directory, user: &str, rule: &str) -> Result<Arc<User>, Fault> {
     let user = users::find(asker, directory, user)?;
-    if asker.is(user.id) || asker.allows(rule, &Facts::user(&user)) { Ok(user) } else { Err(Fault::forbidden(rule)) }
+    if asker.is(user.id) || asker.asks(rule, &Facts::user(&user), Some(user.domain)) {
+        Ok(user)
+    } else {
+        Err(Fault::forbidden(rule))
+    }
 }
 
 fn find(directory: &Directory, user: &User, id: &str) -> Result<Arc<ApplicationCredential>, Fault> {
@@ -81,7 +85,7 @@ pub(super) async fn show(
 fn moment(text: &str) -> Option<Timestamp> {
     text.parse::<Timestamp>().ok().or_else(|| {
         let civil: DateTime = text.parse().ok()?;
-        civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+        Offset::UTC.to_timestamp(civil).ok()
     })
 }
 
@@ -170,8 +174,7 @@ async fn make_secret(api: &Api, chosen: Option<String>, name: &str) -> Result<(S
             Ok((chosen, SecretHash::Chosen(hash)))
         }
         None => {
-            let no_randomness =
-                || Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "The system gives no random numbers.");
+            let no_randomness = || Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "The system gives no random numbers.");
             let (text, digest) = secret::make().ok_or_else(no_randomness)?;
             Ok((text, SecretHash::Random(digest)))
         }

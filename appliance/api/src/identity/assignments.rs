@@ -28,7 +28,7 @@ pub(super) async fn list(
         _ => None,
     };
     let facts = within.map(Facts::domain).unwrap_or_default();
-    if !own && !asker.allows("identity:list_role_assignments", &facts) {
+    if !own && !asker.asks("identity:list_role_assignments", &facts, within) {
         return Err(Fault::forbidden("identity:list_role_assignments"));
     }
     let rows: BTreeSet<Assignment> = if filters.has("effective") {

@@ -7,10 +7,10 @@ use std::convert::Infallible;
 
 /// Scheme, host and port: `https://box:8443`.
 #[derive(Clone, Debug)]
-pub(super) struct Base(pub(super) String);
+pub(crate) struct Base(pub(crate) String);
 
 /// `Host` of HTTP/1.1 or the authority of h2. What is no host name, address or port is not repeated.
-pub(super) fn of(uri: &Uri, headers: &HeaderMap, extensions: &Extensions) -> String {
+pub(crate) fn of(uri: &Uri, headers: &HeaderMap, extensions: &Extensions) -> String {
     let said = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let host = said.or_else(|| uri.authority().map(|authority| authority.as_str()));
     let is_host = |host: &&str| {

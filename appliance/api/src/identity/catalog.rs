@@ -154,5 +154,5 @@ pub(super) async fn region(
 }
 
 fn may_list(asker: &Asker, rule: &str) -> Result<(), Fault> {
-    if asker.allows(rule, &Facts::default()) { Ok(()) } else { Err(Fault::forbidden(rule)) }
+    if asker.asks(rule, &Facts::default(), None) { Ok(()) } else { Err(Fault::forbidden(rule)) }
 }

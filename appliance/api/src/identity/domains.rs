@@ -24,7 +24,8 @@ const MEMBERS: &[&str] = &["name", "description", "enabled", "tags", "options"];
 fn find(asker: &Asker, directory: &Directory, id: &str) -> Result<Arc<Project>, Fault> {
     let found = parse_id(id).and_then(|id| directory.domain(ProjectId(id)));
     let seen = |domain: &&Arc<Project>| {
-        asker.allows("identity:get_domain", &Facts::domain(domain.id)) || asker.own_tree(directory).contains(&domain.id)
+        asker.asks("identity:get_domain", &Facts::domain(domain.id), Some(domain.id))
+            || asker.own_tree(directory).contains(&domain.id)
     };
     found.filter(seen).cloned().ok_or_else(|| Fault::not_found("domain", id))
 }
@@ -40,7 +41,7 @@ pub(super) async fn list(
     let rows = view.identity.projects().filter(|row| row.is_domain());
     let rows = rows.filter(|row| filters.takes_name(&row.name) && filters.takes_flag("enabled", row.enabled));
     let rows = rows
-        .filter(|row| own.contains(&row.id) || asker.allows("identity:get_domain", &Facts::domain(row.id)))
+        .filter(|row| own.contains(&row.id) || asker.asks("identity:get_domain", &Facts::domain(row.id), Some(row.id)))
         .map(|row| document::domain(row, &base));
     Ok(Json(filters.page("domains", &format!("{base}/identity/v3/domains"), rows)?))
 }
@@ -101,11 +102,7 @@ pub(super) async fn change(
     Ok(Json(document))
 }
 
-pub(super) async fn remove(
-    State(api): State<Api>,
-    asker: Asker,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Fault> {
+pub(super) async fn remove(State(api): State<Api>, asker: Asker, Path(id): Path<String>) -> Result<StatusCode, Fault> {
     let view = api.engine.view();
     let domain = find(&asker, &view.identity, &id)?;
     asker.administers("identity:delete_domain", &Facts::domain(domain.id), None)?;

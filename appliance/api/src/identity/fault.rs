@@ -5,10 +5,10 @@ use crate::auth::login::{LoginError, seconds, wait_text};
 use crate::error::ApiError;
 use crate::{Api, access};
 use axum::Json;
-use axum::extract::{FromRequestParts, OriginalUri};
 use axum::extract::rejection::JsonRejection;
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use leasehold_domain::Refusal;
 use leasehold_domain::identity::id_text;
@@ -120,10 +120,10 @@ impl FromRequestParts<Api> for Asker {
     }
 }
 
-pub(super) async fn no_such_path(OriginalUri(uri): OriginalUri) -> Fault {
-    Fault::new(StatusCode::NOT_FOUND, format!("There is nothing at {}.", uri.path()))
+pub(super) async fn no_such_path(uri: Uri) -> Fault {
+    Fault::new(StatusCode::NOT_FOUND, format!("There is nothing at {}{}.", super::V3, uri.path()))
 }
 
-pub(super) async fn no_such_method(method: Method, OriginalUri(uri): OriginalUri) -> Fault {
-    Fault::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}.", uri.path()))
+pub(super) async fn no_such_method(method: Method) -> Fault {
+    Fault::new(StatusCode::METHOD_NOT_ALLOWED, format!("This path does not take {method}."))
 }

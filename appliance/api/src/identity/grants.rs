@@ -7,7 +7,7 @@ use super::fault::{Asker, Fault};
 use super::{groups, roles, users};
 use crate::Api;
 use axum::Json;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use leasehold_domain::command::Command;
 use leasehold_domain::id::ProjectId;
@@ -66,14 +66,14 @@ fn rule(meant: &Meant, verb: &str) -> String {
 }
 
 fn asked(asker: &Asker, rule: &str, facts: &Facts) -> Result<(), Fault> {
-    if asker.allows(rule, facts) { Ok(()) } else { Err(Fault::forbidden(rule)) }
+    if asker.asks(rule, facts, None) { Ok(()) } else { Err(Fault::forbidden(rule)) }
 }
 
 pub(super) async fn list(
     State(api): State<Api>,
     asker: Asker,
     Base(base): Base,
-    OriginalUri(uri): OriginalUri,
+    uri: Uri,
     Path(named): Path<Named>,
 ) -> Result<Json<Value>, Fault> {
     let view = api.engine.view();
@@ -87,7 +87,7 @@ pub(super) async fn list(
     let held = view.identity.assignments_of(meant.party);
     let held = held.filter(|held| held.place == meant.place && held.inherited == meant.inherited);
     let roles = held.filter_map(|held| view.identity.role(held.role)).map(|role| document::role(role, &base));
-    let link = format!("{base}{}", uri.path());
+    let link = format!("{base}{}{}", super::V3, uri.path());
     Ok(Json(json!({"roles": roles.collect::<Vec<_>>(), "links": {"self": link, "previous": null, "next": null}})))
 }
 
@@ -105,7 +105,7 @@ fn assignment(
 pub(super) async fn check(
     State(api): State<Api>,
     asker: Asker,
-    OriginalUri(uri): OriginalUri,
+    uri: Uri,
     Path(named): Path<Named>,
 ) -> Result<StatusCode, Fault> {
     let view = api.engine.view();
@@ -119,7 +119,7 @@ pub(super) async fn check(
 pub(super) async fn give(
     state: State<Api>,
     asker: Asker,
-    uri: OriginalUri,
+    uri: Uri,
     named: Path<Named>,
 ) -> Result<StatusCode, Fault> {
     alter(state, asker, uri, named, "create", IdentityCommand::Assign).await
@@ -128,7 +128,7 @@ pub(super) async fn give(
 pub(super) async fn take(
     state: State<Api>,
     asker: Asker,
-    uri: OriginalUri,
+    uri: Uri,
     named: Path<Named>,
 ) -> Result<StatusCode, Fault> {
     alter(state, asker, uri, named, "revoke", IdentityCommand::EndAssignment).await
@@ -137,7 +137,7 @@ pub(super) async fn take(
 async fn alter(
     State(api): State<Api>,
     asker: Asker,
-    OriginalUri(uri): OriginalUri,
+    uri: Uri,
     Path(named): Path<Named>,
     verb: &str,
     command: fn(Assignment) -> IdentityCommand,

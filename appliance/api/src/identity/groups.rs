@@ -31,7 +31,7 @@ pub(super) fn find(asker: &Asker, directory: &Directory, id: &str) -> Result<Arc
 
 fn sees(asker: &Asker, directory: &Directory, group: &Group) -> bool {
     directory.is_member(Membership { user: asker.user.id, group: group.id })
-        || asker.allows("identity:get_group", &Facts::group(group))
+        || asker.asks("identity:get_group", &Facts::group(group), Some(group.domain))
 }
 
 pub(super) async fn list(
@@ -110,11 +110,7 @@ pub(super) async fn change(
     Ok(Json(document))
 }
 
-pub(super) async fn remove(
-    State(api): State<Api>,
-    asker: Asker,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Fault> {
+pub(super) async fn remove(State(api): State<Api>, asker: Asker, Path(id): Path<String>) -> Result<StatusCode, Fault> {
     let view = api.engine.view();
     let group = find(&asker, &view.identity, &id)?;
     administers_group(&asker, "identity:delete_group", &view.identity, &group)?;
@@ -169,7 +165,7 @@ pub(super) async fn is_member(
 ) -> Result<StatusCode, Fault> {
     let view = api.engine.view();
     let (found, whom) = pair(&asker, &view.identity, &group, &user)?;
-    if !asker.is(whom.id) && !asker.allows("identity:check_user_in_group", &Facts::group(&found)) {
+    if !asker.is(whom.id) && !asker.asks("identity:check_user_in_group", &Facts::group(&found), Some(found.domain)) {
         return Err(Fault::forbidden("identity:check_user_in_group"));
     }
     let is_in = view.identity.is_member(Membership { user: whom.id, group: found.id });
@@ -185,7 +181,7 @@ pub(super) async fn members(
 ) -> Result<Json<Value>, Fault> {
     let view = api.engine.view();
     let group = find(&asker, &view.identity, &id)?;
-    if !asker.allows("identity:list_users_in_group", &Facts::group(&group)) {
+    if !asker.asks("identity:list_users_in_group", &Facts::group(&group), Some(group.domain)) {
         return Err(Fault::forbidden("identity:list_users_in_group"));
     }
     let rows = view.identity.members_of(group.id).filter_map(|id| view.identity.user(id));

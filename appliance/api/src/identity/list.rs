@@ -64,12 +64,7 @@ impl Filters {
     }
 
     /// A page of rows that come in the order of their ids, as a document with its links.
-    pub(super) fn page(
-        &self,
-        what: &str,
-        url: &str,
-        rows: impl Iterator<Item = Value>,
-    ) -> Result<Value, Fault> {
+    pub(super) fn page(&self, what: &str, url: &str, rows: impl Iterator<Item = Value>) -> Result<Value, Fault> {
         let limit = self.limit()?;
         let id = |row: &Value| row.get("id").and_then(Value::as_str).map(str::to_owned).unwrap_or_default();
         let mut rows: Vec<Value> = match self.get("marker") {

@@ -139,7 +139,8 @@ mod tests {
     use serde_json::json;
 
     fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), "[a-z]{0,6}".prop_map(Value::from)];
+        let leaf =
+            prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), "[a-z]{0,6}".prop_map(Value::from)];
         leaf.prop_recursive(5, 40, 4, |inner| {
             let names = "auth|identity|methods|password|token|user|domain|id|name|scope|project|system|all|secret|\
                          application_credential|[a-z]{1,3}";

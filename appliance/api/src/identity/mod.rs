@@ -9,7 +9,7 @@ mod access;
 mod accounts;
 mod application_credentials;
 mod assignments;
-mod base;
+pub(crate) mod base;
 mod body;
 mod catalog;
 mod discovery;
@@ -45,6 +45,8 @@ use uuid::Uuid;
 
 /// Largest body of a request here.
 const BODY_LIMIT: usize = 64 << 10;
+/// Where version 3 is; what is nested there sees paths without it.
+const V3: &str = "/identity/v3";
 /// How often tokens and links that have expired are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 
@@ -85,7 +87,7 @@ pub(crate) fn router() -> Router<Api> {
         .route("/identity/", get(discovery::versions))
         .route("/identity/v3", get(discovery::v3))
         .route("/identity/v3/", get(discovery::v3))
-        .nest("/identity/v3", v3().fallback(fault::no_such_path))
+        .nest(V3, v3().fallback(fault::no_such_path))
         .method_not_allowed_fallback(fault::no_such_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn(stamp));

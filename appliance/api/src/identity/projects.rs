@@ -24,7 +24,7 @@ const MEMBERS: &[&str] = &["name", "description", "domain_id", "parent_id", "ena
 fn find(asker: &Asker, directory: &Directory, id: &str) -> Result<Arc<Project>, Fault> {
     let found = parse_id(id).and_then(|id| directory.project(ProjectId(id)));
     let seen = |project: &&Arc<Project>| {
-        asker.allows("identity:get_project", &Facts::project(project))
+        asker.asks("identity:get_project", &Facts::project(project), Some(project.domain))
             || asker.own_tree(directory).contains(&project.id)
     };
     found.filter(seen).cloned().ok_or_else(|| Fault::not_found("project", id))
@@ -42,7 +42,7 @@ pub(super) async fn list(
         Scope::Domain(own) => Facts::domain(own),
         _ => Facts::default(),
     };
-    let all = asker.allows("identity:list_projects", &within);
+    let all = asker.asks("identity:list_projects", &within, None);
     let own = if all { Default::default() } else { asker.own_tree(directory) };
     let domains = filters.get("is_domain").is_some() && filters.has("is_domain");
     let rows = directory.projects().filter(|project| project.is_domain() == domains).filter(|project| {
@@ -54,7 +54,10 @@ pub(super) async fn list(
     let rows = rows.filter(|project| match asker.scope {
         Scope::Domain(domain) if all => project.domain == domain,
         _ if all => true,
-        _ => own.contains(&project.id) || asker.allows("identity:get_project", &Facts::project(project)),
+        _ => {
+            own.contains(&project.id)
+                || asker.asks("identity:get_project", &Facts::project(project), Some(project.domain))
+        }
     });
     let rows = rows.map(|row| document::project(row, &base));
     Ok(Json(filters.page("projects", &format!("{base}/identity/v3/projects"), rows)?))
@@ -166,11 +169,7 @@ pub(super) fn changed(given: &Members, before: &Project) -> Result<Project, Faul
     Ok(after)
 }
 
-pub(super) async fn remove(
-    State(api): State<Api>,
-    asker: Asker,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Fault> {
+pub(super) async fn remove(State(api): State<Api>, asker: Asker, Path(id): Path<String>) -> Result<StatusCode, Fault> {
     let view = api.engine.view();
     let project = find(&asker, &view.identity, &id)?;
     if project.is_domain() {

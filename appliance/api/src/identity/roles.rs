@@ -21,7 +21,7 @@ const MEMBERS: &[&str] = &["name", "description", "domain_id", "options"];
 
 /// Whether the role is there for the caller: one that he has, or by rule.
 fn sees(asker: &Asker, role: &Role) -> bool {
-    asker.credentials.roles.contains(&folded(&role.name)) || asker.allows("identity:get_role", &Facts::role(role))
+    asker.credentials.roles.contains(&folded(&role.name)) || asker.asks("identity:get_role", &Facts::role(role), None)
 }
 
 pub(super) fn find(asker: &Asker, directory: &Directory, id: &str) -> Result<Arc<Role>, Fault> {
@@ -102,11 +102,7 @@ pub(super) async fn change(
     Ok(Json(document))
 }
 
-pub(super) async fn remove(
-    State(api): State<Api>,
-    asker: Asker,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Fault> {
+pub(super) async fn remove(State(api): State<Api>, asker: Asker, Path(id): Path<String>) -> Result<StatusCode, Fault> {
     let view = api.engine.view();
     let role = find(&asker, &view.identity, &id)?;
     asker.administers("identity:delete_role", &Facts::role(&role), None)?;
@@ -125,11 +121,7 @@ fn inference(directory: &Directory, role: &Role, base: &str) -> Value {
     json!({"prior_role": named(role, base), "implies": implied.map(|role| named(role, base)).collect::<Vec<_>>()})
 }
 
-pub(super) async fn inferences(
-    State(api): State<Api>,
-    asker: Asker,
-    Base(base): Base,
-) -> Result<Json<Value>, Fault> {
+pub(super) async fn inferences(State(api): State<Api>, asker: Asker, Base(base): Base) -> Result<Json<Value>, Fault> {
     asked(&asker, "identity:list_role_inference_rules")?;
     let view = api.engine.view();
     let rows = view.identity.roles_known().filter(|role| view.identity.implied_by(role.id).next().is_some());
@@ -139,7 +131,7 @@ pub(super) async fn inferences(
 }
 
 fn asked(asker: &Asker, rule: &str) -> Result<(), Fault> {
-    if asker.allows(rule, &Facts::default()) { Ok(()) } else { Err(Fault::forbidden(rule)) }
+    if asker.asks(rule, &Facts::default(), None) { Ok(()) } else { Err(Fault::forbidden(rule)) }
 }
 
 pub(super) async fn implied(

@@ -72,11 +72,7 @@ pub(super) async fn open(
 }
 
 /// Who is logged in: what a page that is loaded again asks first.
-pub(super) async fn show(
-    State(api): State<Api>,
-    caller: Caller,
-    headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn show(State(api): State<Api>, caller: Caller, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let (cookie, _) = own(&caller, &headers)?;
     Ok(Json(document(&api, &caller.user, caller.scope, caller.credentials.roles.iter().cloned(), cookie)))
 }
@@ -88,11 +84,7 @@ fn own<'a>(caller: &Caller, headers: &'a HeaderMap) -> Result<(&'a str, [u8; 32]
     token.map(|token| (cookie, token.digest)).ok_or_else(none)
 }
 
-pub(super) async fn close(
-    State(api): State<Api>,
-    caller: Caller,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
+pub(super) async fn close(State(api): State<Api>, caller: Caller, headers: HeaderMap) -> Result<Response, ApiError> {
     let (_, digest) = own(&caller, &headers)?;
     end(&api, digest, caller.actor()).await.map_err(Fault::into_api_error)?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, session::set_cookie("", 0))]).into_response())

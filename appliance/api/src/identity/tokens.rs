@@ -177,12 +177,7 @@ async fn prove(api: &Api, proof: Proof, address: Option<IpAddr>) -> Result<Prove
     }
 }
 
-async fn by_credential(
-    api: &Api,
-    which: &Which,
-    secret: &str,
-    address: Option<IpAddr>,
-) -> Result<Proven, Fault> {
+async fn by_credential(api: &Api, which: &Which, secret: &str, address: Option<IpAddr>) -> Result<Proven, Fault> {
     let view = api.engine.view();
     let (account, found) = match which {
         Which::Id(id) => (id.clone(), parse_id(id).and_then(|id| view.identity.credential(CredentialId(id)))),
@@ -232,7 +227,7 @@ fn subject(api: &Api, headers: &HeaderMap) -> Result<Arc<Token>, Fault> {
 fn may_see(asker: &Asker, rule: &str, subject: &Token) -> Result<(), Fault> {
     let own = asker.token.as_ref().is_some_and(|token| token.digest == subject.digest) || asker.is(subject.user);
     let facts = Facts::default().with("target.token.user_id", id_text(subject.user.0));
-    if own || asker.allows(rule, &facts) { Ok(()) } else { Err(Fault::forbidden(rule)) }
+    if own || asker.asks(rule, &facts, None) { Ok(()) } else { Err(Fault::forbidden(rule)) }
 }
 
 fn seen(api: &Api, asker: &Asker, headers: &HeaderMap) -> Result<(Arc<Token>, Arc<User>), Fault> {

@@ -9,8 +9,8 @@ use super::list::Filters;
 use super::projects::own_domain;
 use super::tokens::Peer;
 use crate::Api;
-use crate::auth::login::{Claim, by_password, change_password as set_own_password};
 use crate::auth::check_new;
+use crate::auth::login::{Claim, by_password, change_password as set_own_password};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -28,7 +28,8 @@ const MEMBERS: &[&str] =
 /// The user, if he is there for the caller: himself, or by rule.
 pub(super) fn find(asker: &Asker, directory: &Directory, id: &str) -> Result<Arc<User>, Fault> {
     let found = parse_id(id).and_then(|id| directory.user(UserId(id)));
-    let seen = |user: &&Arc<User>| asker.is(user.id) || asker.allows("identity:get_user", &Facts::user(user));
+    let seen =
+        |user: &&Arc<User>| asker.is(user.id) || asker.asks("identity:get_user", &Facts::user(user), Some(user.domain));
     found.filter(seen).cloned().ok_or_else(|| Fault::not_found("user", id))
 }
 
@@ -45,7 +46,7 @@ pub(super) async fn list(
             && filters.takes_flag("enabled", user.enabled)
     });
     let rows = rows
-        .filter(|user| asker.is(user.id) || asker.allows("identity:get_user", &Facts::user(user)))
+        .filter(|user| asker.is(user.id) || asker.asks("identity:get_user", &Facts::user(user), Some(user.domain)))
         .map(|user| document::user(user, &base));
     Ok(Json(filters.page("users", &format!("{base}/identity/v3/users"), rows)?))
 }
@@ -148,11 +149,7 @@ pub(super) async fn change(
     Ok(Json(json!({"user": document::user(user, &base)})))
 }
 
-pub(super) async fn remove(
-    State(api): State<Api>,
-    asker: Asker,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Fault> {
+pub(super) async fn remove(State(api): State<Api>, asker: Asker, Path(id): Path<String>) -> Result<StatusCode, Fault> {
     let view = api.engine.view();
     let user = find(&asker, &view.identity, &id)?;
     asker.administers_user("identity:delete_user", &view.identity, &user)?;
@@ -187,7 +184,7 @@ pub(super) async fn projects(
 ) -> Result<Json<Value>, Fault> {
     let view = api.engine.view();
     let user = find(&asker, &view.identity, &id)?;
-    if !asker.is(user.id) && !asker.allows("identity:list_user_projects", &Facts::user(&user)) {
+    if !asker.is(user.id) && !asker.asks("identity:list_user_projects", &Facts::user(&user), Some(user.domain)) {
         return Err(Fault::forbidden("identity:list_user_projects"));
     }
     let rows = view.identity.projects_of(user.id).into_iter().filter(|row| filters.takes_name(&row.name));
@@ -205,7 +202,7 @@ pub(super) async fn groups(
 ) -> Result<Json<Value>, Fault> {
     let view = api.engine.view();
     let user = find(&asker, &view.identity, &id)?;
-    if !asker.is(user.id) && !asker.allows("identity:list_groups_for_user", &Facts::user(&user)) {
+    if !asker.is(user.id) && !asker.asks("identity:list_groups_for_user", &Facts::user(&user), Some(user.domain)) {
         return Err(Fault::forbidden("identity:list_groups_for_user"));
     }
     let rows = view.identity.groups_of(user.id).filter_map(|id| view.identity.group(id));
