@@ -1,21 +1,26 @@
 //! What most handlers of the bare-metal API begin with: who asks in which version, which node is meant, what the body says.
 
-use super::version::Version;
+use super::version::{Version, not_acceptable};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode, header};
 use leasehold_domain::View;
+use leasehold_domain::command::Actor;
 use leasehold_domain::id::NodeId;
 use leasehold_domain::node::Node;
-use leasehold_engine::bmcs::DRIVERS;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// A JSON body, or why it is none.
 pub(super) type Body = Result<Json<Value>, JsonRejection>;
+
+/// From this version on `.json` at the end of a name is part of the name.
+const PLAIN_NAMES: u16 = 91;
+/// From this version on nodes have names.
+const NAMES: u16 = 5;
 
 /// The request's circumstances that most handlers need.
 #[derive(Clone)]
@@ -37,33 +42,84 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asked {
     }
 }
 
-/// The node that a path names, by UUID or name.
-pub(super) fn find<'a>(view: &'a View, ident: &str) -> Result<&'a Arc<Node>, ApiError> {
-    let node = match Uuid::parse_str(ident) {
-        Ok(uuid) => view.node(NodeId(uuid)),
-        Err(_) => view.node_by_name(ident),
-    };
-    node.ok_or_else(|| ApiError::not_found(format!("Node {ident} could not be found.")))
+impl Asked {
+    /// The node that a path names, where the rule says yes: the node, and who gives a command about it.
+    pub(super) fn node(&self, view: &View, ident: &str, rule: &str) -> Result<(Arc<Node>, Actor), ApiError> {
+        let node = find_in(view, ident, self.version)?;
+        let actor = self.caller.may(rule, node, ident)?;
+        Ok((node.clone(), actor))
+    }
+
+    /// The node that a path or a parameter names, if it is there for the caller.
+    pub(super) fn seen<'a>(&self, view: &'a View, ident: &str) -> Result<&'a Arc<Node>, ApiError> {
+        let node = find_in(view, ident, self.version)?;
+        self.caller.may("baremetal:node:get", node, ident)?;
+        Ok(node)
+    }
+
+    /// `Location` of something of this API.
+    pub(super) fn place(&self, path: &str) -> [(HeaderName, String); 1] {
+        [(header::LOCATION, format!("{}/v1/{path}", self.base))]
+    }
+
+    /// 406 for what this version of the API does not take yet.
+    pub(super) fn needs(&self, since: u16, what: &str) -> Result<(), ApiError> {
+        if self.version.0 >= since { Ok(()) } else { Err(not_acceptable(self.version, since, what)) }
+    }
 }
 
-/// A JSON object, or a clear refusal.
-pub(super) fn object(body: Body) -> Result<Map<String, Value>, ApiError> {
+/// A node that is not there, in the same words whether it is another's or nobody's.
+pub(super) fn no_node(ident: &str) -> ApiError {
+    ApiError::not_found(format!("Node {ident} could not be found."))
+}
+
+/// The node that a text names, by UUID or name.
+pub(super) fn find<'a>(view: &'a View, ident: &str) -> Result<&'a Arc<Node>, ApiError> {
+    find_in(view, ident, super::version::MAX)
+}
+
+fn find_in<'a>(view: &'a View, ident: &str, version: Version) -> Result<&'a Arc<Node>, ApiError> {
+    let plain = ident.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~'));
+    if !plain || ident.is_empty() || ident.len() > 255 {
+        return Err(ApiError::bad_request(format!("Expected UUID or name for node: {ident}")));
+    }
+    let known = |ident: &str| match Uuid::parse_str(ident) {
+        Ok(uuid) => view.node(NodeId(uuid)),
+        Err(_) if version.0 < NAMES => None,
+        Err(_) => view.node_by_name(ident),
+    };
+    let short = ident.strip_suffix(".json").filter(|_| version.0 < PLAIN_NAMES);
+    short.and_then(known).or_else(|| known(ident)).ok_or_else(|| no_node(ident))
+}
+
+/// What was sent, or a clear refusal of a body that is no JSON.
+pub(super) fn json(body: Body) -> Result<Value, ApiError> {
     match body {
-        Ok(Json(Value::Object(map))) => Ok(map),
-        Ok(_) => Err(ApiError::bad_request("The body must be a JSON object.")),
+        Ok(Json(value)) => Ok(value),
         Err(rejection) => {
             Err(ApiError::new(rejection.status(), format!("The body is not usable: {}.", rejection.body_text())))
         }
     }
 }
 
-/// A driver of ours, or a refusal that names them.
-pub(super) fn known_driver(name: &str) -> Result<(), ApiError> {
-    if DRIVERS.contains(&name) {
-        return Ok(());
+/// A JSON object, or a clear refusal.
+pub(super) fn object(body: Body) -> Result<Map<String, Value>, ApiError> {
+    match json(body)? {
+        Value::Object(map) => Ok(map),
+        _ => Err(ApiError::bad_request("The body must be a JSON object.")),
     }
-    Err(ApiError::bad_request(format!(
-        "No valid host was found. Reason: the driver '{name}' is not enabled here; drivers: {}.",
-        DRIVERS.join(", ")
-    )))
+}
+
+/// A UUID in a body.
+pub(super) fn uuid(text: &str) -> Result<Uuid, ApiError> {
+    Uuid::parse_str(text).map_err(|_| ApiError::bad_request(format!("Expected a UUID but received {text}.")))
+}
+
+/// The UUID that a new thing is to have, or a fresh one.
+pub(super) fn new_uuid(body: &Map<String, Value>) -> Result<Uuid, ApiError> {
+    match body.get("uuid") {
+        None | Some(Value::Null) => Ok(Uuid::new_v4()),
+        Some(Value::String(text)) => uuid(text),
+        Some(_) => Err(ApiError::bad_request("uuid must be a string.")),
+    }
 }

@@ -1,56 +1,69 @@
-//! What a node has beside its document: validation, inventory, VIFs, history, traits.
+//! What a node has beside its document: validation, inventory, traits, BIOS settings, firmware.
 
-use super::asked::{Asked, Body, find, object};
-use super::document::time;
+use super::asked::{Asked, Body, object};
+use super::query::{self, Parameters, flag_of, list_of};
 use super::version::needs;
 use crate::Api;
-use crate::auth::Caller;
 use crate::error::ApiError;
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use leasehold_domain::command::Command;
+use leasehold_domain::driver::{self, Interface};
 use leasehold_domain::image::wanted_image;
+use leasehold_domain::node::Node;
 use serde_json::{Map, Value, json};
 
 /// What each interface needs, and whether it is there (`baremetal node validate`).
 pub(super) async fn validate(
     State(api): State<Api>,
-    Extension(_): Extension<Caller>,
+    asked: Asked,
     Path(ident): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let view = api.engine.view();
-    let node = find(&view, &ident)?;
-    let verdict = |result: Result<(), String>| match result {
-        Ok(()) => json!({"result": true}),
-        Err(reason) => json!({"result": false, "reason": reason}),
-    };
-    let bmc = api.engine.bmcs.validate(node).map_err(|error| error.to_string());
-    let boot_port = view.ports_of(node.id).any(|port| port.settings.pxe_enabled);
-    let boot = if boot_port {
-        Ok(())
-    } else {
-        Err(format!(
+    let (node, _) = asked.node(&view, &ident, "baremetal:node:validate")?;
+    let bmc = api.engine.bmcs.validate(&node).map_err(|error| error.to_string());
+    let has_boot_port = view.ports_of(node.id).any(|port| port.settings.pxe_enabled);
+    let fake = driver::is_fake(&node.settings.driver);
+    let boot = match has_boot_port || fake {
+        true => Ok(()),
+        false => Err(format!(
             "Node {} has no port with pxe_enabled: create one with the MAC of its boot network card.",
             node.title()
-        ))
+        )),
     };
-    let deploy = wanted_image(node).map(|_| ());
-    let unsupported = |what: &str| json!({"result": null, "reason": format!("The driver {} does not support {what}.", node.settings.driver)});
-    Ok(Json(json!({
-        "power": verdict(bmc.clone()),
-        "management": verdict(bmc),
-        "boot": verdict(boot.clone()),
-        "inspect": verdict(boot),
-        "deploy": verdict(deploy),
-        "network": {"result": true},
-        "storage": {"result": true},
-        "bios": unsupported("BIOS settings"),
-        "console": unsupported("consoles"),
-        "firmware": unsupported("firmware updates"),
-        "raid": unsupported("RAID"),
-        "rescue": unsupported("rescue"),
-    })))
+    let deploy = if fake { Ok(()) } else { wanted_image(&node).map(|_| ()) };
+    let rows = Interface::ALL.into_iter().map(|interface| {
+        let verdict = match interface {
+            _ if node.settings.lacks(interface) => without(&node, interface),
+            Interface::Power | Interface::Management => said(bmc.clone()),
+            Interface::Boot | Interface::Inspect => said(boot.clone()),
+            Interface::Deploy => said(deploy.clone()),
+            // True, and yet there is something to know.
+            Interface::Network if !fake && node.settings.interface(interface) == "flat" => json!({
+                "result": true,
+                "reason": "Attachments are recorded and given their address by DHCP where the node stands; no switch is \
+                           set.",
+            }),
+            _ => json!({"result": true}),
+        };
+        (interface.name().to_owned(), verdict)
+    });
+    Ok(Json(Value::Object(rows.collect())))
+}
+
+fn said(result: Result<(), String>) -> Value {
+    match result {
+        Ok(()) => json!({"result": true}),
+        Err(reason) => json!({"result": false, "reason": reason}),
+    }
+}
+
+fn without(node: &Node, interface: Interface) -> Value {
+    let reason = format!("The driver {} does not support {}.", node.settings.driver, interface.name());
+    json!({"result": null, "reason": reason})
 }
 
 pub(super) async fn inventory(
@@ -59,7 +72,7 @@ pub(super) async fn inventory(
     Path(ident): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     needs(asked.version, 81, "The inventory of a node")?;
-    let node = find(&api.engine.view(), &ident)?.clone();
+    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:inventory:get")?;
     let found = api.engine.store.inventory(node.id).await?;
     let found = found
         .ok_or_else(|| ApiError::not_found(format!("Node {} has no inventory yet: inspect it first.", node.title())))?;
@@ -72,41 +85,9 @@ pub(super) async fn inventory(
     Ok(Json(json!({"inventory": inventory, "plugin_data": plugin_data})))
 }
 
-/// Attachments to tenant networks: none are made by this appliance yet, so none exist.
-pub(super) async fn no_vifs(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    needs(asked.version, 28, "The list of VIFs")?;
-    find(&api.engine.view(), &ident)?;
-    Ok(Json(json!({"vifs": []})))
-}
-
-/// What went wrong and what was done: the ends of the node's jobs.
-pub(super) async fn history(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    needs(asked.version, 78, "The history of a node")?;
-    let node = find(&api.engine.view(), &ident)?.clone();
-    let jobs = api.engine.store.jobs_of(node.id, 100).await?;
-    let rows: Vec<Value> = jobs
-        .iter()
-        .filter_map(|job| {
-            let reason = match &job.state {
-                leasehold_domain::job::JobState::Failed(reason) => Some(reason.clone()),
-                leasehold_domain::job::JobState::Superseded(reason) => Some(format!("superseded: {reason}")),
-                _ => None,
-            }?;
-            Some(json!({
-                "uuid": job.id, "created_at": job.ended_at.map(time), "severity": "ERROR", "event_type": job.kind,
-                "event": reason, "conductor": *api.hostname, "user": job.actor,
-            }))
-        })
-        .collect();
-    Ok(Json(json!({"history": rows})))
+/// Before 1.37 there were no traits; what a path without them answered differs by method.
+fn traits_are_in(asked: &Asked, otherwise: StatusCode) -> Result<(), ApiError> {
+    needs(asked.version, 37, "Node traits").map_err(|error| ApiError { status: otherwise, ..error })
 }
 
 pub(super) async fn traits(
@@ -114,14 +95,9 @@ pub(super) async fn traits(
     asked: Asked,
     Path(ident): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    needs(asked.version, 37, "Node traits")?;
-    let view = api.engine.view();
-    Ok(Json(json!({"traits": find(&view, &ident)?.settings.traits})))
-}
-
-async fn give(api: &Api, asked: &Asked, command: Command) -> Result<StatusCode, ApiError> {
-    api.submit(command, asked.caller.actor()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    traits_are_in(&asked, StatusCode::NOT_ACCEPTABLE)?;
+    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:traits:list")?;
+    Ok(Json(json!({"traits": node.settings.traits})))
 }
 
 pub(super) async fn set_traits(
@@ -130,14 +106,15 @@ pub(super) async fn set_traits(
     Path(ident): Path<String>,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    needs(asked.version, 37, "Node traits")?;
+    traits_are_in(&asked, StatusCode::METHOD_NOT_ALLOWED)?;
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:traits:set")?;
     let body = object(body)?;
-    let names =
-        body.get("traits").and_then(Value::as_array).ok_or_else(|| ApiError::bad_request("traits must be a list."))?;
+    let names = body.get("traits").and_then(Value::as_array).filter(|_| body.len() == 1);
+    let names = names.ok_or_else(|| ApiError::bad_request("The body must be {\"traits\": [..]}."))?;
     let names: Option<Vec<String>> = names.iter().map(|name| name.as_str().map(str::to_owned)).collect();
-    let names = names.ok_or_else(|| ApiError::bad_request("traits must be a list of strings."))?;
-    let node = find(&api.engine.view(), &ident)?.id;
-    give(&api, &asked, Command::SetTraits { node, traits: names }).await
+    let traits = names.ok_or_else(|| ApiError::bad_request("traits must be a list of strings."))?;
+    api.submit(Command::SetTraits { node: node.id, traits }, actor).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn clear_traits(
@@ -145,19 +122,35 @@ pub(super) async fn clear_traits(
     asked: Asked,
     Path(ident): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    needs(asked.version, 37, "Node traits")?;
-    let node = find(&api.engine.view(), &ident)?.id;
-    give(&api, &asked, Command::SetTraits { node, traits: Vec::new() }).await
+    traits_are_in(&asked, StatusCode::NOT_FOUND)?;
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:traits:delete")?;
+    api.submit(Command::SetTraits { node: node.id, traits: Vec::new() }, actor).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn add_trait(
     State(api): State<Api>,
     asked: Asked,
     Path((ident, name)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
-    needs(asked.version, 37, "Node traits")?;
-    let node = find(&api.engine.view(), &ident)?.id;
-    give(&api, &asked, Command::ChangeTrait { node, name, on: true }).await
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    traits_are_in(&asked, StatusCode::METHOD_NOT_ALLOWED)?;
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:traits:set")?;
+    let nothing = body.is_empty() || serde_json::from_slice::<Value>(&body).is_ok_and(|body| is_nothing(&body));
+    if !nothing {
+        return Err(ApiError::bad_request("No body should be provided when adding a trait"));
+    }
+    let place = asked.place(&format!("nodes/{ident}/traits/{name}"));
+    api.submit(Command::ChangeTrait { node: node.id, name, on: true }, actor).await?;
+    Ok((StatusCode::NO_CONTENT, place).into_response())
+}
+
+fn is_nothing(body: &Value) -> bool {
+    match body {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
 }
 
 pub(super) async fn remove_trait(
@@ -165,7 +158,54 @@ pub(super) async fn remove_trait(
     asked: Asked,
     Path((ident, name)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    needs(asked.version, 37, "Node traits")?;
-    let node = find(&api.engine.view(), &ident)?.id;
-    give(&api, &asked, Command::ChangeTrait { node, name, on: false }).await
+    traits_are_in(&asked, StatusCode::NOT_FOUND)?;
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:traits:delete")?;
+    api.submit(Command::ChangeTrait { node: node.id, name, on: false }, actor).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The BIOS settings that are known: none, since no driver here reads them yet.
+pub(super) async fn bios(
+    State(api): State<Api>,
+    asked: Asked,
+    Path(ident): Path<String>,
+    Query(parameters): Query<Parameters>,
+) -> Result<Json<Value>, ApiError> {
+    needs(asked.version, 40, "The BIOS settings of a node")?;
+    asked.node(&api.engine.view(), &ident, "baremetal:node:bios:get")?;
+    query::only(&parameters, if asked.version.0 >= 74 { &["detail", "fields"] } else { &[] })?;
+    if flag_of(&parameters, "detail")? == Some(true) && parameters.contains_key("fields") {
+        return Err(ApiError::bad_request("Can not specify ?detail=True and fields in the same request."));
+    }
+    Ok(Json(json!({"bios": []})))
+}
+
+pub(super) async fn bios_setting(
+    State(api): State<Api>,
+    asked: Asked,
+    Path((ident, name)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    needs(asked.version, 40, "The BIOS settings of a node")?;
+    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:bios:get")?;
+    Err(ApiError::not_found(format!("Node {} doesn't have a BIOS setting '{name}'", node.id)))
+}
+
+/// The firmware components that are known: none, as with the BIOS settings.
+pub(super) async fn firmware(
+    State(api): State<Api>,
+    asked: Asked,
+    Path(ident): Path<String>,
+    Query(parameters): Query<Parameters>,
+) -> Result<Json<Value>, ApiError> {
+    needs(asked.version, 86, "The firmware of a node")?;
+    asked.node(&api.engine.view(), &ident, "baremetal:node:firmware:get")?;
+    query::only(&parameters, &["detail", "fields"])?;
+    const IDENTITY: [&str; 3] = ["vendor", "model", "serial_number"];
+    let fields = list_of(&parameters, "fields").unwrap_or_default();
+    if asked.version.0 < 114
+        && let Some(name) = fields.iter().find(|name| IDENTITY.contains(&name.as_str()))
+    {
+        return Err(ApiError::bad_request(format!("Field {name} requires at least API version 1.114.")));
+    }
+    Ok(Json(json!({"firmware": []})))
 }

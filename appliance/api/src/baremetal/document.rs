@@ -1,12 +1,14 @@
-//! A node and a port as Ironic's documents.
+//! A node as Ironic's document, each caller seeing what he may.
 
-use super::fields::{LABELS, LabelKind, NODE_FIELDS, interface};
+use super::fields::{Field, Kind, LABELS, LabelKind, NODE_FIELDS};
 use super::version::Version;
+use crate::access::OfNode;
+use crate::auth::Caller;
 use jiff::Timestamp;
 use leasehold_domain::View;
+use leasehold_domain::driver::Interface;
 use leasehold_domain::job::{Job, StepState};
 use leasehold_domain::node::Node;
-use leasehold_domain::port::Port;
 use leasehold_domain::power::BootMode;
 use leasehold_domain::provision::ProvisionState;
 use serde_json::{Map, Value, json};
@@ -19,7 +21,7 @@ pub(super) fn time(at: Timestamp) -> Value {
     Value::String(format!("{}+00:00", at.strftime("%Y-%m-%dT%H:%M:%S")))
 }
 
-fn maybe_time(at: Option<Timestamp>) -> Value {
+pub(super) fn maybe_time(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, time)
 }
 
@@ -65,32 +67,52 @@ pub(super) struct Shown<'a> {
     /// The URL under which the caller reaches this API.
     pub(super) base: &'a str,
     pub(super) hostname: &'a str,
+    pub(super) caller: &'a Caller,
+    /// The caller is shown every member (secrets apart), without a look at the rule of each.
+    pub(super) unmasked: bool,
 }
 
+/// The rule for whoever is shown every member of a node.
+pub(super) const THRESHOLD: &str = "baremetal:node:get:filter_threshold";
+
 impl Shown<'_> {
-    /// The whole document, all versions' members.
+    /// What a patch works on: all members of all versions, as they are.
     pub(super) fn document(self) -> Map<String, Value> {
         NODE_FIELDS.iter().map(|field| (field.name.to_owned(), self.member(field.name))).collect()
     }
 
     /// The members that this version knows and `fields` names; all of them if it names none.
     pub(super) fn select(self, fields: Option<&[String]>, version: Version) -> Value {
-        let wanted = |name: &str| fields.is_none_or(|wanted| wanted.iter().any(|field| field == name));
-        let known = NODE_FIELDS.iter().filter(|field| field.since <= version.0 && wanted(field.name));
-        let members = known.map(|field| {
-            // Before 1.2 a free node had no state at all.
-            let stateless = version < Version(2)
-                && field.name == "provision_state"
-                && self.node.provision_state == ProvisionState::Available;
-            (field.name.to_owned(), if stateless { Value::Null } else { self.member(field.name) })
-        });
+        let wanted = |field: &Field| match fields {
+            None => true,
+            Some(names) => field.name == "links" || names.iter().any(|name| name == field.name),
+        };
+        let known = NODE_FIELDS.iter().filter(|field| field.is_in(version) && wanted(field));
+        let members = known.map(|field| (field.name.to_owned(), self.visible(field, version)));
         Value::Object(members.collect())
+    }
+
+    /// A member as the caller is to see it.
+    fn visible(self, field: &Field, version: Version) -> Value {
+        if field.name == "provision_state" {
+            return provision_state(self.node.provision_state, version);
+        }
+        match field.shown_by {
+            Some(rule) if !self.unmasked && !self.caller.allows(rule, &OfNode(self.node)) => {
+                let text = format!("** Redacted: it takes {rule} to see this. **");
+                match field.kind {
+                    Kind::Nested => json!({"content": text}),
+                    _ => text.into(),
+                }
+            }
+            _ => self.member(field.name),
+        }
     }
 
     /// One member by its name in [`NODE_FIELDS`].
     pub(super) fn member(self, name: &str) -> Value {
         let Shown { node, view, hostname, .. } = self;
-        let settings = &node.settings;
+        let (settings, machine) = (&node.settings, &node.machine);
         match name {
             "uuid" => node.id.to_string().into(),
             "name" => settings.name.clone().into(),
@@ -122,24 +144,39 @@ impl Shown<'_> {
             "last_error" => node.last_error.clone().into(),
             "reservation" => view.running_job(node).map(|_| hostname).into(),
             "conductor" => hostname.into(),
-            "console_enabled" => false.into(),
+            "console_enabled" => machine.console_enabled.into(),
+            "boot_mode" => boot_mode(machine.boot_mode),
+            "secure_boot" => machine.secure_boot.into(),
+            "raid_config" => machine.raid_config.clone().into(),
+            "target_raid_config" => machine.target_raid_config.clone().into(),
             "inspection_started_at" => maybe_time(node.inspection_started_at),
             "inspection_finished_at" => maybe_time(node.inspection_finished_at),
             "created_at" => time(node.created_at),
             "updated_at" => maybe_time(node.updated_at),
-            "clean_step" | "deploy_step" => self.step(name),
-            "service_step" | "raid_config" | "target_raid_config" => json!({}),
+            "allocation_uuid" => {
+                view.hardware.allocations.of_node(node.id).next().map(|allocation| allocation.id.to_string()).into()
+            }
+            "clean_step" | "deploy_step" | "service_step" => self.step(name),
             "links" => self.links(""),
             "ports" | "portgroups" | "states" | "volume" => self.links(name),
-            _ => self.fixed(name),
+            _ => self.chosen(name),
         }
+    }
+
+    /// A member to sort by. One that is masked for the caller would be told by its place.
+    pub(super) fn sortable(self, name: &str) -> Value {
+        let field = super::fields::known(name);
+        field.map_or(Value::Null, |field| self.visible(field, super::version::MAX))
     }
 
     /// The step that the node's job is at, under the member of its present state.
     fn step(self, member: &str) -> Value {
+        use ProvisionState::{CleanHold, CleanWait, Cleaning, DeployHold, DeployWait, Deploying};
+        use ProvisionState::{ServiceHold, ServiceWait, Servicing};
         let present = match self.node.provision_state {
-            ProvisionState::Cleaning | ProvisionState::CleanWait => "clean_step",
-            ProvisionState::Deploying | ProvisionState::DeployWait => "deploy_step",
+            Cleaning | CleanWait | CleanHold => "clean_step",
+            Deploying | DeployWait | DeployHold => "deploy_step",
+            Servicing | ServiceWait | ServiceHold => "service_step",
             _ => return json!({}),
         };
         match self.view.running_job(self.node).and_then(|job| job.current()) {
@@ -151,25 +188,40 @@ impl Shown<'_> {
     fn links(self, tail: &str) -> Value {
         let (id, base) = (self.node.id, self.base);
         let path = if tail.is_empty() { format!("nodes/{id}") } else { format!("nodes/{id}/{tail}") };
-        json!([
-            {"href": format!("{base}/v1/{path}"), "rel": "self"},
-            {"href": format!("{base}/{path}"), "rel": "bookmark"},
-        ])
+        links(base, &path)
     }
 
     /// Hardware interfaces and labels; null for what is not known here.
-    fn fixed(self, name: &str) -> Value {
+    fn chosen(self, name: &str) -> Value {
         let settings = &self.node.settings;
-        if let Some(interface) = interface(name, &settings.driver) {
-            return interface.into();
+        if let Some(interface) = Interface::of_member(name) {
+            return settings.interface(interface).into();
         }
         let Some((_, kind)) = LABELS.iter().find(|(label, _)| *label == name) else { return Value::Null };
         settings.labels.get(name).cloned().unwrap_or_else(|| match (name, kind) {
             ("conductor_group", _) => "".into(),
             (_, LabelKind::Flag) => false.into(),
             (_, LabelKind::Object) => json!({}),
-            (_, LabelKind::Text) => Value::Null,
+            (_, LabelKind::Text | LabelKind::Uuid) => Value::Null,
         })
+    }
+}
+
+/// The two links of a thing.
+pub(super) fn links(base: &str, path: &str) -> Value {
+    json!([
+        {"href": format!("{base}/v1/{path}"), "rel": "self"},
+        {"href": format!("{base}/{path}"), "rel": "bookmark"},
+    ])
+}
+
+/// The state as this version of the API calls it: before 1.2 a free node had none, before 1.39 nobody waited for an
+/// inspection.
+pub(super) fn provision_state(state: ProvisionState, version: Version) -> Value {
+    match state {
+        ProvisionState::Available if version.0 < 2 => Value::Null,
+        ProvisionState::InspectWait if version.0 < 39 => ProvisionState::Inspecting.name().into(),
+        state => state.name().into(),
     }
 }
 
@@ -194,40 +246,6 @@ fn internal_info(node: &Node, job: Option<&Job>) -> Map<String, Value> {
         info.insert("job".into(), json!({"kind": job.kind, "steps": steps, "current": index}));
     }
     info
-}
-
-/// Members of a port: since which version, and its value.
-pub(super) fn port_document(port: &Port, base: &str, version: Version) -> Map<String, Value> {
-    let settings = &port.settings;
-    let id = port.id.to_string();
-    let members = [
-        ("uuid", 1, json!(id)),
-        ("address", 1, settings.address.to_string().into()),
-        ("node_uuid", 1, settings.node.to_string().into()),
-        ("extra", 1, settings.extra.clone().into()),
-        ("created_at", 1, time(port.created_at)),
-        ("updated_at", 1, maybe_time(port.updated_at)),
-        (
-            "links",
-            1,
-            json!([
-                {"href": format!("{base}/v1/ports/{id}"), "rel": "self"},
-                {"href": format!("{base}/ports/{id}"), "rel": "bookmark"},
-            ]),
-        ),
-        ("internal_info", 18, json!({})),
-        ("local_link_connection", 19, settings.local_link_connection.clone().into()),
-        ("pxe_enabled", 19, settings.pxe_enabled.into()),
-        ("portgroup_uuid", 24, Value::Null),
-        ("physical_network", 34, settings.physical_network.clone().into()),
-        ("is_smartnic", 53, settings.is_smartnic.into()),
-        ("name", 88, settings.name.clone().into()),
-    ];
-    members
-        .into_iter()
-        .filter(|(_, since, _)| *since <= version.0)
-        .map(|(name, _, value)| (name.to_owned(), value))
-        .collect()
 }
 
 /// Ironic's name of a boot mode.

@@ -1,45 +1,59 @@
-//! `/v1/drivers` and `/v1/conductors`: what this box can drive, and the box itself.
+//! `/v1/drivers`, `/v1/conductors`: what this box can drive, and the box itself.
 
 use super::asked::Asked;
-use super::document::time;
-use super::fields::{INTERFACES, interface};
-use super::query::{Parameters, flag};
+use super::document::{links, time};
+use super::query::{self, Parameters, flag_of};
 use super::version::needs;
 use crate::Api;
 use crate::error::ApiError;
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use jiff::Timestamp;
-use leasehold_engine::bmcs::DRIVERS;
+use leasehold_domain::driver::{self, DRIVERS, Driver, Interface};
+use leasehold_drivers::bmc::fake::Work;
 use serde_json::{Map, Value, json};
 
-fn document(name: &str, api: &Api, asked: &Asked, detail: bool) -> Value {
-    let base = &asked.base;
-    let mut document = json!({
-        "name": name,
-        "hosts": [*api.hostname],
-        "links": [
-            {"href": format!("{base}/v1/drivers/{name}"), "rel": "self"},
-            {"href": format!("{base}/drivers/{name}"), "rel": "bookmark"},
-        ],
-        "properties": [
-            {"href": format!("{base}/v1/drivers/{name}/properties"), "rel": "self"},
-            {"href": format!("{base}/drivers/{name}/properties"), "rel": "bookmark"},
-        ],
-    });
+/// The version from which an interface is shown.
+fn since(interface: Interface) -> u16 {
+    match interface {
+        Interface::Storage => 33,
+        Interface::Rescue => 38,
+        Interface::Bios => 40,
+        Interface::Firmware => 86,
+        _ => 30,
+    }
+}
+
+fn document(driver: &Driver, api: &Api, asked: &Asked, detail: bool) -> Map<String, Value> {
+    let (base, name) = (&asked.base, driver.name);
+    let mut document = Map::new();
+    document.insert("name".into(), name.into());
+    document.insert("hosts".into(), json!([*api.hostname]));
+    document.insert("links".into(), links(base, &format!("drivers/{name}")));
+    if asked.version.0 >= 14 {
+        document.insert("properties".into(), links(base, &format!("drivers/{name}/properties")));
+    }
     if asked.version.0 >= 30 {
-        document["type"] = "dynamic".into();
-        if detail {
-            for member in
-                INTERFACES.iter().map(|(member, _)| *member).chain(["management_interface", "power_interface"])
-            {
-                let Some(value) = interface(member, name) else { continue };
-                document[format!("default_{member}")] = value.clone().into();
-                document[format!("enabled_{member}s")] = json!([value]);
-            }
+        document.insert("type".into(), "dynamic".into());
+        for interface in Interface::ALL.into_iter().filter(|each| detail && since(*each) <= asked.version.0) {
+            let member = interface.member();
+            document.insert(format!("default_{member}"), driver.default_of(interface).into());
+            document.insert(format!("enabled_{member}s"), json!(driver.choices(interface)));
         }
     }
     document
+}
+
+/// The members that `fields=` names, from 1.77 on.
+fn select(mut document: Map<String, Value>, parameters: &Parameters, asked: &Asked) -> Result<Value, ApiError> {
+    let Some(names) = query::list_of(parameters, "fields") else { return Ok(Value::Object(document)) };
+    asked.needs(77, "fields")?;
+    if let Some(unknown) = names.iter().find(|name| !document.contains_key(*name)) {
+        return Err(ApiError::bad_request(format!("Field(s) \"{unknown}\" are not valid")));
+    }
+    document.retain(|name, _| name == "links" || names.contains(name));
+    Ok(Value::Object(document))
 }
 
 pub(super) async fn list(
@@ -47,33 +61,49 @@ pub(super) async fn list(
     asked: Asked,
     Query(parameters): Query<Parameters>,
 ) -> Result<Json<Value>, ApiError> {
-    let detail = parameters.get("detail").map(|text| flag("detail", text)).transpose()?.unwrap_or(false);
-    let classic = parameters.get("type").is_some_and(|kind| kind == "classic");
-    let rows: Vec<Value> = match classic {
-        true => Vec::new(),
-        false => DRIVERS.iter().map(|name| document(name, &api, &asked, detail)).collect(),
+    query::only(&parameters, &["type", "detail", "fields"])?;
+    let detail = flag_of(&parameters, "detail")?;
+    if detail == Some(true) && parameters.contains_key("fields") {
+        return Err(ApiError::bad_request("Can not specify ?detail=True and fields in the same request."));
+    }
+    asked.caller.needs("baremetal:driver:get", &())?;
+    if detail.is_some() || parameters.contains_key("type") {
+        asked.needs(30, "type and detail of drivers")?;
+    }
+    let classic = match parameters.get("type").map(String::as_str) {
+        None | Some("dynamic") => false,
+        Some("classic") => true,
+        Some(_) => {
+            return Err(ApiError::bad_request(
+                "\"type\" filter must be one of \"classic\" or \"dynamic\", if specified.",
+            ));
+        }
     };
-    Ok(Json(json!({"drivers": rows})))
+    let drivers = DRIVERS.iter().filter(|_| !classic);
+    let rows =
+        drivers.map(|driver| select(document(driver, &api, &asked, detail.unwrap_or(false)), &parameters, &asked));
+    Ok(Json(json!({"drivers": rows.collect::<Result<Vec<_>, _>>()?})))
 }
 
-fn known(name: &str) -> Result<(), ApiError> {
-    let found = DRIVERS.contains(&name);
-    found.then_some(()).ok_or_else(|| ApiError::not_found(format!("Could not find the following driver(s): {name}.")))
+fn known(name: &str) -> Result<&'static Driver, ApiError> {
+    driver::find(name).ok_or_else(|| ApiError::not_found(format!("Could not find the following driver(s): {name}.")))
 }
 
 pub(super) async fn show(
     State(api): State<Api>,
     asked: Asked,
     Path(name): Path<String>,
+    Query(parameters): Query<Parameters>,
 ) -> Result<Json<Value>, ApiError> {
-    known(&name)?;
-    Ok(Json(document(&name, &api, &asked, true)))
+    asked.caller.needs("baremetal:driver:get", &())?;
+    query::only(&parameters, &["fields"])?;
+    select(document(known(&name)?, &api, &asked, true), &parameters, &asked).map(Json)
 }
 
 /// What `driver_info` takes, for people.
-pub(super) async fn properties(Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    known(&name)?;
-    let entries: &[(&str, &str)] = match name.as_str() {
+pub(super) async fn properties(asked: Asked, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    asked.caller.needs("baremetal:driver:get_properties", &())?;
+    let entries: &[(&str, &str)] = match known(&name)?.name {
         "ipmi" => &[
             ("ipmi_address", "IP address or hostname of the BMC. Required."),
             ("ipmi_port", "UDP port of the BMC. Optional, default 623."),
@@ -81,36 +111,80 @@ pub(super) async fn properties(Path(name): Path<String>) -> Result<Json<Value>, 
             ("ipmi_password", "Password. Required; sealed at rest and never shown."),
             ("ipmi_cipher_suite", "17 or 3. Optional: the best that the BMC offers."),
         ],
-        _ => &[
+        "redfish" => &[
             ("redfish_address", "URL or address of the BMC; https unless it says http. Required."),
             ("redfish_system_id", "Path of the system where a BMC has several. Optional."),
             ("redfish_username", "User name. Required."),
             ("redfish_password", "Password. Required; sealed at rest and never shown."),
             ("redfish_verify_ca", "Path of a CA bundle; else the certificate seen at enrolment is pinned. Optional."),
         ],
+        _ => &[],
     };
-    let map: Map<String, Value> = entries.iter().map(|(key, text)| ((*key).to_owned(), (*text).into())).collect();
+    let mut map: Map<String, Value> = entries.iter().map(|(key, text)| ((*key).to_owned(), (*text).into())).collect();
+    if driver::is_fake(&name) {
+        for work in Work::ALL.map(Work::name) {
+            map.insert(format!("fake_{work}_delay"), format!("Seconds that the {work} takes. Optional.").into());
+            map.insert(format!("fake_{work}_fail"), format!("Why the {work} fails. Optional: it does not.").into());
+        }
+    }
     Ok(Json(Value::Object(map)))
 }
 
-fn conductor_document(api: &Api, asked: &Asked, detail: bool) -> Value {
-    let base = &asked.base;
+/// What a RAID configuration may say of a logical disk.
+pub(super) async fn raid_properties(asked: Asked, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    asked.caller.needs("baremetal:driver:get_raid_logical_disk_properties", &())?;
+    asked.needs(12, "RAID")?;
+    let driver = known(&name)?;
+    if driver.default_of(Interface::Raid) == "no-raid" {
+        return Err(ApiError::not_found(format!("Driver {name} does not support raid.")));
+    }
+    Ok(Json(json!({
+        "raid_level": "RAID level of the logical disk: JBOD, 0, 1, 2, 5, 6, 1+0, 5+0 or 6+0. Required.",
+        "size_gb": "Size in GiB, or MAX for all that is left. Required.",
+    })))
+}
+
+/// Methods that a driver has beside Ironic's own: none.
+pub(super) async fn vendor_methods(asked: Asked, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    asked.caller.needs("baremetal:driver:vendor_passthru", &())?;
+    known(&name)?;
+    Ok(Json(json!({})))
+}
+
+/// A call of one of them.
+pub(super) async fn vendor_call(asked: Asked, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    asked.caller.needs("baremetal:driver:vendor_passthru", &())?;
+    known(&name)?;
+    Err(ApiError::bad_request(format!("The driver {name} has no vendor methods.")))
+}
+
+const CONDUCTOR_FIELDS: [&str; 7] =
+    ["hostname", "conductor_group", "drivers", "alive", "created_at", "updated_at", "links"];
+
+fn conductor_document(api: &Api, asked: &Asked, fields: &[String]) -> Value {
     let host = &api.hostname;
     let mut document = json!({
         "hostname": **host,
         "conductor_group": "",
         "alive": true,
-        "links": [
-            {"href": format!("{base}/v1/conductors/{host}"), "rel": "self"},
-            {"href": format!("{base}/conductors/{host}"), "rel": "bookmark"},
-        ],
+        "drivers": DRIVERS.iter().map(|driver| driver.name).collect::<Vec<_>>(),
+        "links": links(&asked.base, &format!("conductors/{host}")),
         "created_at": time(api.started),
         "updated_at": time(Timestamp::now()),
     });
-    if detail {
-        document["drivers"] = json!(DRIVERS);
+    if let Value::Object(members) = &mut document {
+        members.retain(|name, _| name == "links" || fields.iter().any(|field| field == name));
     }
     document
+}
+
+fn conductor_fields(parameters: &Parameters, asked: &Asked, detail: bool) -> Result<Vec<String>, ApiError> {
+    let names = query::names(parameters, asked.version)?;
+    if let Some(unknown) = names.iter().flatten().find(|name| !CONDUCTOR_FIELDS.contains(&name.as_str())) {
+        return Err(ApiError::bad_request(format!("Field(s) \"{unknown}\" are not valid")));
+    }
+    let default: &[&str] = if detail { &CONDUCTOR_FIELDS } else { &["hostname", "conductor_group", "alive"] };
+    Ok(names.unwrap_or_else(|| default.iter().map(|name| (*name).to_owned()).collect()))
 }
 
 pub(super) async fn conductors(
@@ -119,18 +193,39 @@ pub(super) async fn conductors(
     Query(parameters): Query<Parameters>,
 ) -> Result<Json<Value>, ApiError> {
     needs(asked.version, 49, "The list of conductors")?;
-    let detail = parameters.get("detail").map(|text| flag("detail", text)).transpose()?.unwrap_or(false);
-    Ok(Json(json!({"conductors": [conductor_document(&api, &asked, detail)]})))
+    asked.caller.needs("baremetal:conductor:get", &())?;
+    query::only(&parameters, &["detail", "fields", "limit", "marker", "sort_key", "sort_dir"])?;
+    query::limit(&parameters)?;
+    query::order(&parameters, |key| match key {
+        "hostname" | "conductor_group" | "created_at" | "updated_at" => Ok(()),
+        _ => Err(query::bad_sort_key(key)),
+    })?;
+    let fields = conductor_fields(&parameters, &asked, query::detail(&parameters, asked.version)?)?;
+    // After the only one there is none.
+    let rows = match parameters.get("marker") {
+        None => vec![conductor_document(&api, &asked, &fields)],
+        Some(marker) if **marker == *api.hostname => Vec::new(),
+        Some(marker) => return Err(no_conductor(marker)),
+    };
+    Ok(Json(json!({"conductors": rows})))
+}
+
+fn no_conductor(name: &str) -> ApiError {
+    ApiError::not_found(format!("Conductor {name} could not be found."))
 }
 
 pub(super) async fn conductor(
     State(api): State<Api>,
     asked: Asked,
     Path(name): Path<String>,
+    Query(parameters): Query<Parameters>,
 ) -> Result<Json<Value>, ApiError> {
     needs(asked.version, 49, "A conductor")?;
+    asked.caller.needs("baremetal:conductor:get", &())?;
+    query::only(&parameters, &["fields"])?;
+    let fields = conductor_fields(&parameters, &asked, true)?;
     if name != *api.hostname {
-        return Err(ApiError::not_found(format!("Conductor {name} could not be found.")));
+        return Err(no_conductor(&name));
     }
-    Ok(Json(conductor_document(&api, &asked, true)))
+    Ok(Json(conductor_document(&api, &asked, &fields)))
 }

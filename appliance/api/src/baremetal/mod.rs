@@ -1,58 +1,57 @@
 //! The bare-metal API: Ironic's v1 under `/baremetal`, microversions 1.1 to 1.115.
 //!
 //! In: requests of unmodified clients. Out: Ironic's documents and refusals. One table ([`fields`]) says which member of
-//! a node exists since which version and who may change it; documents are made from it, patches checked against it.
+//! a node exists since which version, who is shown it and who may change it; lists, documents and patches go by it.
 
+mod allocations;
 mod asked;
+mod chassis;
+mod deploy_templates;
 mod details;
 mod document;
 mod drivers;
 mod fields;
+mod history;
+mod inspection_rules;
+mod list;
+mod management;
 mod nodes;
+mod operations;
 mod patch;
+mod port_document;
+mod portgroups;
 mod ports;
+mod provision;
 mod query;
+mod ramdisk;
+mod records;
+mod routes;
+mod runbooks;
 mod states;
+mod steps;
 mod version;
+mod volume;
 
 use crate::Api;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header;
-use axum::routing::{delete, get, put};
+use axum::routing::get;
 use axum::{Json, middleware};
 use serde_json::{Value, json};
 
 pub(crate) fn router(api: &Api) -> Router<Api> {
     let v1 = Router::new()
-        .route("/nodes", get(nodes::list).post(nodes::create))
-        .route("/nodes/", get(nodes::list).post(nodes::create))
-        .route("/nodes/detail", get(nodes::list_detail))
-        .route("/nodes/{node}", get(nodes::show).patch(nodes::change).delete(nodes::remove))
-        .route("/nodes/{node}/validate", get(details::validate))
-        .route("/nodes/{node}/inventory", get(details::inventory))
-        .route("/nodes/{node}/vifs", get(details::no_vifs))
-        .route("/nodes/{node}/history", get(details::history))
-        .route("/nodes/{node}/ports", get(ports::list_of_node))
-        .route("/nodes/{node}/traits", get(details::traits).put(details::set_traits).delete(details::clear_traits))
-        .route("/nodes/{node}/traits/{name}", put(details::add_trait).delete(details::remove_trait))
-        .route("/nodes/{node}/maintenance", put(states::set_maintenance).delete(states::clear_maintenance))
-        .route("/nodes/{node}/states", get(states::show))
-        .route("/nodes/{node}/states/provision", put(states::provision))
-        .route("/nodes/{node}/states/power", put(states::power))
-        .route("/nodes/{node}/states/console", get(states::console))
-        .route("/nodes/{node}/management/boot_device", get(states::boot_device).put(states::set_boot_device))
-        .route("/nodes/{node}/management/boot_device/supported", get(states::supported_boot_devices))
-        .route("/ports", get(ports::list).post(ports::create))
-        .route("/ports/", get(ports::list).post(ports::create))
-        .route("/ports/detail", get(ports::list_detail))
-        .route("/ports/{port}", get(ports::show).patch(ports::change))
-        .route("/ports/{port}", delete(ports::remove))
-        .route("/drivers", get(drivers::list))
-        .route("/drivers/{name}", get(drivers::show))
-        .route("/drivers/{name}/properties", get(drivers::properties))
-        .route("/conductors", get(drivers::conductors))
-        .route("/conductors/{hostname}", get(drivers::conductor))
+        .merge(routes::of_nodes())
+        .merge(routes::of_ports())
+        .merge(routes::of_the_box())
+        .merge(allocations::routes())
+        .merge(chassis::routes())
+        .merge(deploy_templates::routes())
+        .merge(inspection_rules::routes())
+        .merge(portgroups::routes())
+        .merge(runbooks::routes())
+        .merge(volume::routes())
         .layer(middleware::from_fn_with_state(api.clone(), version::negotiate));
     Router::new()
         .route("/baremetal", get(root))
@@ -101,15 +100,40 @@ async fn root(request: Request) -> Json<Value> {
 
 async fn v1_document(request: Request) -> Json<Value> {
     let base = base_of(request.headers(), request.extensions());
-    let links = |name: &str| json!([{"href": format!("{base}/v1/{name}/"), "rel": "self"}]);
-    Json(json!({
+    let version = request.extensions().get::<version::Version>().copied().unwrap_or(version::MIN);
+    let mut document = json!({
         "id": "v1",
         "links": [{"href": format!("{base}/v1/"), "rel": "self"}],
         "media_types": [{"base": "application/json", "type": "application/vnd.openstack.ironic.v1+json"}],
         "version": version_entry(&base),
-        "nodes": links("nodes"),
-        "ports": links("ports"),
-        "drivers": links("drivers"),
-        "conductors": links("conductors"),
-    }))
+    });
+    for (name, since) in RESOURCES {
+        if since <= version.0 {
+            document[name] = json!([
+                {"href": format!("{base}/v1/{name}/"), "rel": "self"},
+                {"href": format!("{base}/{name}/"), "rel": "bookmark"},
+            ]);
+        }
+    }
+    Json(document)
 }
+
+/// What can be asked for, and since which version.
+const RESOURCES: [(&str, u16); 16] = [
+    ("allocations", 52),
+    ("chassis", 1),
+    ("conductors", 49),
+    ("deploy_templates", 55),
+    ("drivers", 1),
+    ("events", 54),
+    ("heartbeat", 22),
+    ("inspection_rules", 96),
+    ("lookup", 22),
+    ("nodes", 1),
+    ("portgroups", 23),
+    ("ports", 1),
+    ("runbooks", 92),
+    ("shards", 82),
+    ("volume", 32),
+    ("continue_inspection", 84),
+];

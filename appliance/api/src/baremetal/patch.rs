@@ -1,146 +1,175 @@
 //! Creation and change of nodes: a document or an RFC 6902 patch becomes the node's new settings.
 //!
-//! Patches work on the document that the caller sees. A masked secret that comes back unchanged stays what it was; a
-//! new one is sealed here, before it reaches the store.
+//! A patch works on the node's document. A masked secret that comes back unchanged stays what it was; a new one is
+//! sealed here, before it reaches the store.
 
-use super::asked::{Asked, known_driver};
+use super::asked::{Asked, uuid};
 use super::document::{MASK, Shown, masked};
-use super::fields::{Change, LABELS, LabelKind, NODE_FIELDS, field, interface};
-use super::version::Version;
+use super::fields::{self, LABELS, LabelKind};
+use super::operations::{Operation, Patch};
+use super::version::{Version, not_acceptable};
 use crate::Api;
+use crate::access::OfNode;
 use crate::error::ApiError;
 use axum::http::StatusCode;
 use leasehold_domain::View;
-use leasehold_domain::command::Command;
+use leasehold_domain::command::{Actor, Command};
+use leasehold_domain::driver::{self, Interface};
 use leasehold_domain::id::NodeId;
-use leasehold_domain::node::{Node, NodeSettings};
+use leasehold_domain::node::{Node, NodeSettings, Sealed};
+use leasehold_domain::provision::ProvisionState;
 use leasehold_engine::bmcs::secret_context;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use uuid::Uuid;
 
-/// A member of `driver_info` that is a secret by its name.
-fn is_secret(key: &str) -> bool {
-    key.ends_with("password") || key.ends_with("token") || key.ends_with("secret")
+/// The rule for whoever may give a deployed node another owner.
+const OWNER_PROVISIONED: &str = "baremetal:node:update_owner_provisioned";
+/// The rule for whoever may have a node not wiped between two users.
+const DISABLE_CLEANING: &str = "baremetal:node:disable_cleaning";
+/// The rule for whatever has none of its own.
+const UPDATE: &str = "baremetal:node:update";
+
+/// A patch of a node whose every operation names a member that a patch may touch in this version.
+pub(super) struct NodePatch {
+    patch: Patch,
+    reset_interfaces: bool,
 }
 
-/// How a node's maintenance is to be.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Maintenance {
-    pub(super) on: bool,
-    pub(super) reason: Option<String>,
+impl NodePatch {
+    /// Reads a patch; 400 for what no patch may touch, 406 for what this version has not.
+    pub(super) fn read(body: &Value, version: Version, reset_interfaces: bool) -> Result<NodePatch, ApiError> {
+        let patch = Patch::read(body)?;
+        for operation in &patch.operations {
+            let field = fields::known(operation.member()).filter(|field| field.patched_by().is_some());
+            match field {
+                Some(field) if !field.is_in(version) => {
+                    return Err(not_acceptable(version, field.since, field.name));
+                }
+                Some(_) => {}
+                None => return Err(operation.refused()),
+            }
+        }
+        if reset_interfaces && !patch.touches("driver") {
+            return Err(ApiError::bad_request(
+                "The reset_interfaces parameter can only be used when changing the node's driver.",
+            ));
+        }
+        Ok(NodePatch { patch, reset_interfaces })
+    }
+
+    /// The rule of each member that is touched says yes: who gives the command.
+    pub(super) fn authorize(&self, asked: &Asked, node: &Node, ident: &str) -> Result<Actor, ApiError> {
+        let mut rules: Vec<&str> = self.patch.operations.iter().map(rule_of).collect();
+        if rules.is_empty() {
+            rules.push(UPDATE);
+        }
+        for rule in rules {
+            asked.caller.may(rule, node, ident)?;
+        }
+        let takes_owner = self.patch.touches("owner") && node.provision_state == ProvisionState::Active;
+        if takes_owner && !asked.caller.allows(OWNER_PROVISIONED, &OfNode(node)) {
+            return Err(ApiError::new(
+                StatusCode::CONFLICT,
+                format!("Cannot update owner of node \"{}\" while it is in state \"active\".", node.id),
+            ));
+        }
+        Ok(asked.caller.judged(node))
+    }
+
+    /// The one command that the patch amounts to.
+    pub(super) fn command(&self, api: &Api, asked: &Asked, view: &View, node: &Node) -> Result<Command, ApiError> {
+        self.check_state(asked, view, node)?;
+        let mut members = Shown::of(api, asked, view, node).document();
+        members.retain(|name, _| fields::known(name).is_some_and(|field| field.patched_by().is_some()));
+        let mut members = self.patch.apply(members)?;
+        if self.reset_interfaces {
+            members.retain(|name, _| Interface::of_member(name).is_none() || self.patch.touches(name));
+        }
+        if self.patch.touches("parent_node") {
+            name_parent(asked, view, &mut members)?;
+        }
+        let had_chassis = node.settings.label("chassis_uuid").is_some();
+        let mut settings = settings(api, node.id, &members, &node.settings)?;
+        if had_chassis && settings.label("chassis_uuid").is_none() {
+            asked.needs(25, "The removal of chassis_uuid")?;
+        }
+        name_instance(&mut settings, &node.settings);
+        let maintenance = wants_maintenance(&members)?;
+        let maintenance = (maintenance != node.maintenance).then_some(maintenance);
+        Ok(Command::ChangeNode { id: node.id, revision: node.revision, settings: Box::new(settings), maintenance })
+    }
+
+    fn check_state(&self, asked: &Asked, view: &View, node: &Node) -> Result<(), ApiError> {
+        let conflict = |message: String| Err(ApiError::new(StatusCode::CONFLICT, message));
+        if node.provision_state == ProvisionState::Inspecting && asked.version.0 >= 39 {
+            return conflict(format!("Cannot update node \"{}\" while it is in state \"inspecting\".", node.id));
+        }
+        // Whoever asked for a node by an allocation of his own keeps it: it can not be taken from under him.
+        let allocation = view.hardware.allocations.of_node(node.id).next();
+        if self.patch.touches("owner") && allocation.is_some_and(|allocation| allocation.body.wanted.owner.is_some()) {
+            return conflict(format!(
+                "Cannot update owner of node \"{}\" while it is allocated to an allocation with an owner.",
+                node.id
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn rule_of(operation: &Operation) -> &'static str {
+    let name = operation.member();
+    let off = || operation.value.as_ref().and_then(driver::truth) == Some(false);
+    if name == "automated_clean" && off() {
+        return DISABLE_CLEANING;
+    }
+    fields::known(name).and_then(fields::Field::patched_by).unwrap_or(UPDATE)
+}
+
+/// A creation names only members that it may, in this version.
+pub(super) fn check_creation(body: &Map<String, Value>, version: Version) -> Result<(), ApiError> {
+    for (name, value) in body {
+        match fields::known(name).filter(|field| field.is_for_creation()) {
+            Some(field) if field.is_in(version) || value.is_null() => {}
+            Some(field) => return Err(not_acceptable(version, field.since, name)),
+            None => return Err(ApiError::bad_request(format!("'{name}' can not be set when a node is created."))),
+        }
+    }
+    Ok(())
 }
 
 /// The settings of a new node.
-pub(super) fn new_settings(
-    api: &Api,
-    id: NodeId,
-    body: &Map<String, Value>,
-    version: Version,
-) -> Result<NodeSettings, ApiError> {
-    for name in body.keys() {
-        match field(name, version) {
-            Some(field) if field.change != Change::Never => {}
-            Some(_) => return Err(ApiError::bad_request(format!("'{name}' can not be set: the appliance keeps it."))),
-            None => {
-                return Err(ApiError::bad_request(format!(
-                    "Unknown attribute '{name}' of a node in version 1.{}.",
-                    version.0
-                )));
-            }
-        }
-    }
-    settings(api, id, body, &NodeSettings::default())
+pub(super) fn new_settings(api: &Api, id: NodeId, body: &Map<String, Value>) -> Result<NodeSettings, ApiError> {
+    let mut settings = settings(api, id, body, &NodeSettings::default())?;
+    name_instance(&mut settings, &NodeSettings::default());
+    Ok(settings)
 }
 
-/// The command that a patch of a node amounts to, and the maintenance that it wants beside.
-pub(super) fn changed_settings(
-    api: &Api,
-    node: &Node,
-    view: &View,
-    asked: &Asked,
-    patch: &Value,
-) -> Result<(Command, Option<Maintenance>), ApiError> {
-    let operations: json_patch::Patch = serde_json::from_value(patch.clone())
-        .map_err(|error| ApiError::bad_request(format!("The body must be a JSON patch (RFC 6902): {error}.")))?;
-    let shown = Shown { node, view, base: &asked.base, hostname: &api.hostname };
-    let mut document = Value::Object(shown.document());
-    for operation in &operations.0 {
-        check_operation(operation, asked.version)?;
-    }
-    // What a patch can touch is never left out of the document: nothing means an empty object or null.
-    let members = changeable(&document);
-    document = Value::Object(members);
-    for operation in &operations.0 {
-        apply(&mut document, operation)?;
-    }
-    let Value::Object(members) = document else {
-        return Err(ApiError::bad_request("A patch cannot replace the whole node."));
-    };
-    let settings = settings(api, node.id, &members, &node.settings)?;
-    let maintenance = wanted_maintenance(&members, (node.maintenance, node.maintenance_reason.as_deref()))?;
-    let change = Command::ChangeNode { id: node.id, revision: node.revision, settings: Box::new(settings) };
-    Ok((change, maintenance))
+/// `parent_node` may be a name; kept is the UUID of a node that the caller sees.
+pub(super) fn name_parent(asked: &Asked, view: &View, members: &mut Map<String, Value>) -> Result<(), ApiError> {
+    let Some(Value::String(ident)) = members.get("parent_node") else { return Ok(()) };
+    let parent = asked.seen(view, ident).map_err(|_| {
+        ApiError::bad_request(format!(
+            "Unable to apply the requested parent_node '{ident}'. Requested value was invalid."
+        ))
+    })?;
+    members.insert("parent_node".into(), parent.id.to_string().into());
+    Ok(())
 }
 
-fn changeable(document: &Value) -> Map<String, Value> {
-    let Value::Object(members) = document else { return Map::new() };
-    let may = |name: &str| NODE_FIELDS.iter().any(|field| field.name == name && field.change == Change::Patch);
-    members.iter().filter(|(name, _)| may(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-/// Only members that exist in this version and may be changed; only what Ironic takes.
-fn check_operation(operation: &json_patch::PatchOperation, version: Version) -> Result<(), ApiError> {
-    use json_patch::PatchOperation::{Add, Remove, Replace, Test};
-    let path = match operation {
-        Add(operation) => operation.path.to_string(),
-        Remove(operation) => operation.path.to_string(),
-        Replace(operation) => operation.path.to_string(),
-        Test(operation) => operation.path.to_string(),
-        _ => return Err(ApiError::bad_request("Only add, remove, replace and test are taken in a patch.")),
-    };
-    let name = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    match field(name, version) {
-        Some(field) if field.change == Change::Patch => Ok(()),
-        Some(_) => Err(ApiError::bad_request(format!("'{path}' is an internal attribute and can not be updated"))),
-        None => Err(ApiError::bad_request(format!(
-            "Adding a new attribute ({path}) to the root of the resource is not allowed"
-        ))),
+/// Older clients name the instance in `instance_info` only.
+fn name_instance(settings: &mut NodeSettings, before: &NodeSettings) {
+    let changed = settings.instance_info != before.instance_info;
+    if !changed || settings.label("instance_name").is_some() {
+        return;
+    }
+    if let Some(name) = settings.instance_info.get("display_name").filter(|name| name.is_string()).cloned() {
+        settings.labels.insert("instance_name".into(), name);
     }
 }
 
-/// One operation. Removing a whole member means its default; a missing parent object is made, as Ironic's clients
-/// expect of `add`.
-fn apply(document: &mut Value, operation: &json_patch::PatchOperation) -> Result<(), ApiError> {
-    use json_patch::PatchOperation::{Add, Remove, Replace};
-    let refused = |error: String| ApiError::bad_request(format!("Couldn't apply patch: {error}"));
-    let path = match operation {
-        Add(operation) => operation.path.to_string(),
-        Remove(operation) => operation.path.to_string(),
-        Replace(operation) => operation.path.to_string(),
-        _ => String::new(),
-    };
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    if let ([name], Remove(_)) = (parts.as_slice(), operation) {
-        let member = document.get_mut(*name).filter(|value| !value.is_null());
-        let member = member.ok_or_else(|| refused(format!("there is no {path}")))?;
-        *member = if member.is_object() { Value::Object(Map::new()) } else { Value::Null };
-        return Ok(());
-    }
-    json_patch::patch(document, std::slice::from_ref(operation)).map_err(|error| refused(error.to_string()))
-}
-
-/// The maintenance flag and its reason, as a document wants them; `None`: they are so already. They have a decision of
-/// their own.
-pub(super) fn wanted_maintenance(
-    members: &Map<String, Value>,
-    now: (bool, Option<&str>),
-) -> Result<Option<Maintenance>, ApiError> {
-    let read = Reader { members };
-    let on = read.flag("maintenance")?.unwrap_or(false);
-    // A reason without maintenance says nothing, as in Ironic's answer.
-    let reason = read.text("maintenance_reason")?.filter(|_| on);
-    Ok(((on, reason.as_deref()) != now).then_some(Maintenance { on, reason }))
+/// The node is to be in maintenance.
+pub(super) fn wants_maintenance(members: &Map<String, Value>) -> Result<bool, ApiError> {
+    Ok(Reader { members }.flag("maintenance")?.unwrap_or(false))
 }
 
 /// Reads the changeable members of a document, checking each one's type.
@@ -151,40 +180,20 @@ fn settings(
     before: &NodeSettings,
 ) -> Result<NodeSettings, ApiError> {
     let read = Reader { members };
-    let driver =
-        read.text("driver")?.ok_or_else(|| ApiError::bad_request("A node needs a driver: ipmi or redfish."))?;
-    known_driver(&driver)?;
-    for name in members.keys() {
-        check_interface(name, &driver, read)?;
-    }
-    let (info, secrets) = split_secrets(api, id, read.object("driver_info")?, before)?;
-    let mut labels = BTreeMap::new();
-    for (label, kind) in LABELS {
-        let value = match (members.get(*label), kind) {
-            (None | Some(Value::Null), _) => continue,
-            (Some(value @ Value::String(_)), LabelKind::Text)
-            | (Some(value @ Value::Bool(_)), LabelKind::Flag)
-            | (Some(value @ Value::Object(_)), LabelKind::Object) => value.clone(),
-            _ => return Err(ApiError::bad_request(format!("{label} has the wrong type."))),
-        };
-        labels.insert((*label).to_owned(), value);
-    }
-    let instance_uuid = match read.text("instance_uuid")? {
-        Some(text) => Some(
-            Uuid::parse_str(&text)
-                .map_err(|_| ApiError::bad_request(format!("Expected a UUID but received {text}.")))?,
-        ),
-        None => None,
-    };
+    let driver = read
+        .text("driver")?
+        .ok_or_else(|| ApiError::bad_request(format!("A node needs a driver: one of {}.", driver::names())))?;
+    let given = read.object("driver_info")?;
+    check_address(&given, before)?;
+    let (info, secrets) = split_secrets(api, id, given, before)?;
     Ok(NodeSettings {
         name: read.text("name")?.filter(|name| !name.is_empty()),
-        driver,
         driver_info: info,
         driver_secrets: secrets,
         properties: read.object("properties")?,
         extra: read.object("extra")?,
         instance_info: unmasked(read.object("instance_info")?, &before.instance_info)?,
-        instance_uuid,
+        instance_uuid: read.text("instance_uuid")?.map(|text| uuid(&text)).transpose()?,
         resource_class: read.short_text("resource_class", 80)?,
         description: read.short_text("description", 4096)?,
         owner: read.short_text("owner", 255)?,
@@ -195,24 +204,77 @@ fn settings(
         protected_reason: read.text("protected_reason")?,
         retired: read.flag("retired")?.unwrap_or(false),
         retired_reason: read.text("retired_reason")?,
-        labels,
+        interfaces: interfaces(&driver, read)?,
+        labels: labels(read)?,
+        driver,
     })
 }
 
-/// An interface may be named if it is the one that the driver has; anything else would be ignored, so it is refused.
-fn check_interface(name: &str, driver: &str, read: Reader<'_>) -> Result<(), ApiError> {
-    let Some(fixed) = interface(name, driver) else { return Ok(()) };
-    match read.text(name)? {
-        // After a change of driver the document still names the old one's interface.
-        Some(given) if given != fixed && !is_another_drivers(name, &given) => Err(ApiError::bad_request(format!(
-            "The {name} of driver {driver} is '{fixed}'; '{given}' is not supported."
-        ))),
-        _ => Ok(()),
+/// What was chosen beside the driver's defaults. Whether the driver has it is for the decision to say.
+fn interfaces(driver: &str, read: Reader<'_>) -> Result<BTreeMap<String, String>, ApiError> {
+    let mut chosen = BTreeMap::new();
+    for interface in Interface::ALL {
+        let Some(given) = read.text(interface.member())? else { continue };
+        if driver::find(driver).is_none_or(|driver| driver.default_of(interface) != given) {
+            chosen.insert(interface.member().to_owned(), given);
+        }
     }
+    Ok(chosen)
 }
 
-fn is_another_drivers(name: &str, given: &str) -> bool {
-    leasehold_engine::bmcs::DRIVERS.iter().any(|driver| interface(name, driver).as_deref() == Some(given))
+fn labels(read: Reader<'_>) -> Result<BTreeMap<String, Value>, ApiError> {
+    let mut labels = BTreeMap::new();
+    for (label, kind) in LABELS {
+        let value = match kind {
+            LabelKind::Text => read.short_text(label, 255)?.filter(|text| !text.is_empty()).map(Value::from),
+            LabelKind::Uuid => read.text(label)?.map(|text| uuid(&text)).transpose()?.map(|id| id.to_string().into()),
+            LabelKind::Flag => read.flag(label)?.map(Value::from),
+            LabelKind::Object => Some(read.object(label)?).filter(|map| !map.is_empty()).map(Value::from),
+        };
+        if let Some(value) = value {
+            labels.insert((*label).to_owned(), value);
+        }
+    }
+    if let Some(Value::String(group)) = labels.get_mut("conductor_group") {
+        *group = group.to_lowercase();
+    }
+    if let Some(Value::Object(data)) = labels.get("network_data") {
+        check_network_data(data)?;
+    }
+    Ok(labels)
+}
+
+/// `network_data` is OpenStack's description of a machine's network: three lists of objects.
+fn check_network_data(data: &Map<String, Value>) -> Result<(), ApiError> {
+    for (name, value) in data {
+        let list = value.as_array().filter(|_| matches!(name.as_str(), "links" | "networks" | "services"));
+        if !list.is_some_and(|list| list.iter().all(Value::is_object)) {
+            return Err(ApiError::bad_request(format!(
+                "Invalid network_data: '{name}' is none of the lists links, networks and services of objects."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A stored password goes to the address for which it was given, and to no other: who may change an address and not
+/// read the password must not have it sent to a machine of his own.
+fn check_address(given: &Map<String, Value>, before: &NodeSettings) -> Result<(), ApiError> {
+    for driver in ["ipmi", "redfish"] {
+        let address = ["address", "port", "verify_ca"].map(|part| format!("{driver}_{part}"));
+        let moved = address.iter().find(|key| given.get(*key) != before.driver_info.get(*key));
+        let kept = before
+            .driver_secrets
+            .keys()
+            .find(|key| key.starts_with(driver) && given.get(*key).and_then(Value::as_str) == Some(MASK));
+        if let (Some(moved), Some(kept)) = (moved, kept) {
+            return Err(ApiError::bad_request(format!(
+                "driver_info/{moved} is changed: give driver_info/{kept} again with it, for the stored one belongs to \
+                 the BMC that it was given for."
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What was masked for the reader and came back so is what it was. Anything else with a mask in it would be taken for a
@@ -232,7 +294,7 @@ fn mask_given(member: &str) -> ApiError {
     ApiError::bad_request(format!("{member} contains {MASK}, which stands for a secret: write the secret itself."))
 }
 
-type Secrets = BTreeMap<String, leasehold_domain::node::Sealed>;
+type Secrets = BTreeMap<String, Sealed>;
 
 fn split_secrets(
     api: &Api,
@@ -264,14 +326,19 @@ fn split_secrets(
     Ok((info, secrets))
 }
 
+/// A member of `driver_info` that is a secret by its name.
+fn is_secret(key: &str) -> bool {
+    key.ends_with("password") || key.ends_with("token") || key.ends_with("secret")
+}
+
 /// Reads members with their types.
 #[derive(Clone, Copy)]
-struct Reader<'a> {
-    members: &'a Map<String, Value>,
+pub(super) struct Reader<'a> {
+    pub(super) members: &'a Map<String, Value>,
 }
 
 impl Reader<'_> {
-    fn text(self, name: &str) -> Result<Option<String>, ApiError> {
+    pub(super) fn text(self, name: &str) -> Result<Option<String>, ApiError> {
         match self.members.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -279,7 +346,7 @@ impl Reader<'_> {
         }
     }
 
-    fn short_text(self, name: &str, longest: usize) -> Result<Option<String>, ApiError> {
+    pub(super) fn short_text(self, name: &str, longest: usize) -> Result<Option<String>, ApiError> {
         let text = self.text(name)?;
         match &text {
             Some(given) if given.chars().count() > longest => {
@@ -289,7 +356,7 @@ impl Reader<'_> {
         }
     }
 
-    fn flag(self, name: &str) -> Result<Option<bool>, ApiError> {
+    pub(super) fn flag(self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.members.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -298,7 +365,7 @@ impl Reader<'_> {
         }
     }
 
-    fn object(self, name: &str) -> Result<Map<String, Value>, ApiError> {
+    pub(super) fn object(self, name: &str) -> Result<Map<String, Value>, ApiError> {
         match self.members.get(name) {
             None | Some(Value::Null) => Ok(Map::new()),
             Some(Value::Object(map)) => Ok(map.clone()),

@@ -1,157 +1,302 @@
-//! `/v1/ports`: network cards of nodes.
+//! `/v1/ports`: network cards of nodes. A port is there for whoever sees its node.
 
-use super::asked::{Asked, Body, find, object};
-use super::document::port_document;
-use super::query::{self, Parameters, flag};
-use super::version::Version;
+use super::asked::{Asked, Body, find, json, no_node, object, uuid};
+use super::operations::Patch;
+use super::port_document::{LIST_FIELDS, PortField, check_creation, document, settings};
+use super::query::{self, Parameters};
+use super::version::not_acceptable;
 use crate::Api;
+use crate::access::{OfNode, forbidden};
 use crate::error::ApiError;
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use leasehold_domain::View;
 use leasehold_domain::command::{Answer, Command};
-use leasehold_domain::id::{NodeId, PortId};
+use leasehold_domain::facet::Facet;
+use leasehold_domain::id::{NodeId, PortId, PortgroupId};
 use leasehold_domain::mac::Mac;
-use leasehold_domain::port::{Port, PortSettings};
-use serde_json::{Map, Value, json};
+use leasehold_domain::node::Node;
+use leasehold_domain::port::Port;
+use leasehold_domain::provision::ProvisionState;
+use leasehold_domain::{Refusal, View};
+use leasehold_store::SubmitError;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
 
-const PARAMETERS: [&str; 11] = [
-    "fields",
+const PARAMETERS: [&str; 13] = [
+    "address",
+    "conductor_groups",
+    "description_contains",
     "detail",
+    "fields",
     "limit",
     "marker",
-    "sort_key",
-    "sort_dir",
-    "address",
     "node",
     "node_uuid",
-    "physical_network",
+    "portgroup",
     "shard",
+    "sort_dir",
+    "sort_key",
 ];
-const LIST_FIELDS: [&str; 3] = ["uuid", "address", "links"];
 
-/// The port that a path names: UUID, MAC address or name.
-fn find_port<'a>(view: &'a View, ident: &str) -> Result<&'a Arc<Port>, ApiError> {
-    let by_id = Uuid::parse_str(ident).ok().and_then(|uuid| view.port(PortId(uuid)));
-    let port = by_id.or_else(|| ident.parse().ok().and_then(|mac| view.port_by_mac(mac)));
-    port.or_else(|| view.port_by_name(ident))
-        .ok_or_else(|| ApiError::not_found(format!("Port {ident} could not be found.")))
+/// The port that a path names, by UUID or name, and its node: where the rule says yes for the node.
+fn found(asked: &Asked, view: &View, ident: &str, rule: &str) -> Result<(Arc<Port>, Arc<Node>), ApiError> {
+    let plain = ident.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~'));
+    if !plain || ident.is_empty() {
+        return Err(ApiError::bad_request(format!("Expected UUID or name for port: {ident}")));
+    }
+    let missing = || ApiError::not_found(format!("Port {ident} could not be found."));
+    let port = match Uuid::parse_str(ident) {
+        Ok(uuid) => view.port(PortId(uuid)),
+        Err(_) if asked.version.0 < 88 => None,
+        Err(_) => view.port_by_name(ident),
+    };
+    let port = port.ok_or_else(missing)?;
+    let node = view.node(port.settings.node).filter(|node| asked.caller.sees(node)).ok_or_else(missing)?;
+    asked.caller.needs(rule, &OfNode(node))?;
+    Ok((port.clone(), node.clone()))
 }
 
-pub(super) async fn list(state: State<Api>, asked: Asked, query: Query<Parameters>) -> Result<Json<Value>, ApiError> {
-    let detail = query.get("detail").map(|text| flag("detail", text)).transpose()?.unwrap_or(false);
-    page(&state, &asked, &query, detail, if detail { "ports/detail" } else { "ports" }, None)
+pub(super) async fn list(
+    State(api): State<Api>,
+    asked: Asked,
+    Query(parameters): Query<Parameters>,
+) -> Result<Json<Value>, ApiError> {
+    let detail = query::detail(&parameters, asked.version)?;
+    page(&api, &asked, &parameters, detail, if detail { "ports/detail" } else { "ports" }, Of::Any)
 }
 
 pub(super) async fn list_detail(
-    state: State<Api>,
+    State(api): State<Api>,
     asked: Asked,
-    query: Query<Parameters>,
+    Query(parameters): Query<Parameters>,
 ) -> Result<Json<Value>, ApiError> {
-    page(&state, &asked, &query, true, "ports/detail", None)
+    page(&api, &asked, &parameters, true, "ports/detail", Of::Any)
 }
 
 pub(super) async fn list_of_node(
-    state: State<Api>,
+    State(api): State<Api>,
     asked: Asked,
     Path(ident): Path<String>,
-    query: Query<Parameters>,
+    Query(parameters): Query<Parameters>,
 ) -> Result<Json<Value>, ApiError> {
-    let node = find(&state.engine.view(), &ident)?.id;
-    page(&state, &asked, &query, false, &format!("nodes/{node}/ports"), Some(node))
+    let detail = query::detail(&parameters, asked.version)?;
+    let node = asked.seen(&api.engine.view(), &ident)?.id;
+    page(&api, &asked, &parameters, detail, &format!("nodes/{node}/ports"), Of::Node(node))
 }
 
-fn page(
+pub(super) async fn list_detail_of_node(
+    State(api): State<Api>,
+    asked: Asked,
+    Path(ident): Path<String>,
+    Query(parameters): Query<Parameters>,
+) -> Result<Json<Value>, ApiError> {
+    let node = asked.seen(&api.engine.view(), &ident)?.id;
+    page(&api, &asked, &parameters, true, &format!("nodes/{node}/ports/detail"), Of::Node(node))
+}
+
+/// Whose ports a list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    Any,
+    Node(NodeId),
+    Portgroup(PortgroupId),
+}
+
+/// One page of ports under `path`.
+pub(super) fn page(
     api: &Api,
     asked: &Asked,
     parameters: &Parameters,
     detail: bool,
     path: &str,
-    node: Option<NodeId>,
+    of: Of,
 ) -> Result<Json<Value>, ApiError> {
+    let project = listed_project(asked)?;
     query::only(parameters, &PARAMETERS)?;
+    if detail && parameters.contains_key("fields") {
+        return Err(ApiError::bad_request("Can not specify ?detail=True and fields in the same request."));
+    }
     let limit = query::limit(parameters)?;
+    let order = query::order(parameters, |key| sort_key(key, asked))?;
+    let fields = fields(parameters, asked)?;
     let view = api.engine.view();
-    let node = match (node, parameters.get("node").or(parameters.get("node_uuid"))) {
-        (Some(node), _) => Some(node),
-        (None, Some(ident)) => Some(find(&view, ident)?.id),
-        (None, None) => None,
-    };
-    let address = match parameters.get("address") {
-        Some(text) => Some(text.parse::<Mac>().map_err(|error| ApiError::bad_request(error.to_string()))?),
+    let filter = Filter::read(asked, &view, parameters, of, project)?;
+    let marker = match parameters.get("marker") {
+        Some(text) => Some(found(asked, &view, &uuid(text)?.to_string(), "baremetal:port:get")?.0.id),
         None => None,
     };
-    let network = parameters.get("physical_network");
-    let mut ports: Vec<&Arc<Port>> = match (node, address) {
-        (Some(node), _) => view.ports_of(node).collect(),
-        (None, Some(mac)) => view.port_by_mac(mac).into_iter().collect(),
-        (None, None) => view.ports().collect(),
-    };
-    ports.retain(|port| {
-        address.is_none_or(|mac| port.settings.address == mac)
-            && network.is_none_or(|name| port.settings.physical_network.as_ref() == Some(name))
-    });
-    ports.sort_by_key(|port| (port.created_at, port.id));
-    let start = match parameters.get("marker") {
-        Some(ident) => {
-            let id = find_port(&view, ident)?.id;
-            ports.iter().position(|port| port.id == id).map_or(0, |at| at + 1)
+    let row = |port: &Arc<Port>| {
+        let mut document = document(port, &view, &asked.base, asked.version);
+        match &fields {
+            Some(wanted) => document.retain(|name, _| wanted.contains(name) || name == "links"),
+            None if !detail => document.retain(|name, _| LIST_FIELDS.contains(&name.as_str())),
+            None => {}
         }
-        None => 0,
+        Value::Object(document)
     };
-    let wanted = fields(parameters, asked.version)?;
-    let rows: Vec<Value> = ports
-        .iter()
-        .skip(start)
-        .take(limit)
-        .map(|port| {
-            let mut document = port_document(port, &asked.base, asked.version);
-            match &wanted {
-                Some(wanted) => document.retain(|name, _| wanted.contains(name)),
-                None if !detail => document.retain(|name, _| LIST_FIELDS.contains(&name.as_str()) || name == "name"),
-                None => {}
-            }
-            Value::Object(document)
-        })
-        .collect();
+    // Of all ports only the page is looked at; those of a node or a project are few.
+    let everything = filter.narrow(&view);
+    let ports: Vec<&Arc<Port>> = match (everything, order.key.is_some() || order.descending) {
+        (None, false) => view.ports_after(marker).filter(|port| filter.takes(&view, port)).take(limit).collect(),
+        (some, _) => {
+            let mut ports = some.unwrap_or_else(|| view.ports_after(None).collect());
+            ports.retain(|port| filter.takes(&view, port));
+            ports.sort_by_key(|port| (port.created_at, port.id));
+            query::sort(&mut ports, &order, |port, key| {
+                document(port, &view, "", super::version::MAX).remove(key).unwrap_or_default()
+            });
+            let start = marker.and_then(|id| ports.iter().position(|port| port.id == id)).map_or(0, |at| at + 1);
+            ports.into_iter().skip(start).take(limit).collect()
+        }
+    };
+    let rows: Vec<Value> = ports.iter().copied().map(row).collect();
     let mut body = json!({"ports": rows});
-    if ports.len() > start + limit
-        && let Some(last) = ports.get(start + limit - 1)
-    {
+    if let Some(last) = ports.last().filter(|_| ports.len() == limit) {
         body["next"] = query::next_link(&asked.base, path, parameters, limit, &last.id.to_string());
     }
     Ok(Json(body))
 }
 
-/// The members that `fields=` names, if all exist.
-fn fields(parameters: &Parameters, version: Version) -> Result<Option<Vec<String>>, ApiError> {
-    let Some(text) = parameters.get("fields") else { return Ok(None) };
-    const KNOWN: [(&str, u16); 14] = [
-        ("uuid", 1),
-        ("address", 1),
-        ("node_uuid", 1),
-        ("extra", 1),
-        ("created_at", 1),
-        ("updated_at", 1),
-        ("links", 1),
-        ("internal_info", 18),
-        ("local_link_connection", 19),
-        ("pxe_enabled", 19),
-        ("portgroup_uuid", 24),
-        ("physical_network", 34),
-        ("is_smartnic", 53),
-        ("name", 88),
-    ];
-    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-    let exists = |name: &String| KNOWN.iter().any(|(known, since)| known == name && *since <= version.0);
-    match names.iter().find(|name| !exists(name)) {
-        Some(unknown) => Err(ApiError::bad_request(format!("Field(s) \"{unknown}\" are not valid."))),
-        None => Ok(Some(names)),
+/// Whose ports the caller may list: everybody's, or those of his own project's nodes.
+fn listed_project(asked: &Asked) -> Result<Option<String>, ApiError> {
+    if asked.caller.allows("baremetal:port:list_all", &()) {
+        return Ok(None);
     }
+    let project = asked.caller.credentials.project_id.clone();
+    let project = project.ok_or_else(|| forbidden("baremetal:port:list_all"))?;
+    asked.caller.needs("baremetal:port:list", &())?;
+    Ok(Some(project))
+}
+
+struct Filter {
+    of: Of,
+    address: Option<Mac>,
+    shards: Option<Vec<String>>,
+    groups: Option<Vec<String>>,
+    contains: Option<String>,
+    project: Option<String>,
+}
+
+impl Filter {
+    fn read(
+        asked: &Asked,
+        view: &View,
+        parameters: &Parameters,
+        of: Of,
+        project: Option<String>,
+    ) -> Result<Filter, ApiError> {
+        for (name, since) in [("shard", 82), ("conductor_groups", 99), ("portgroup", 24)] {
+            if parameters.contains_key(name) {
+                asked.needs(since, name)?;
+            }
+        }
+        let node = parameters.get("node_uuid").or(parameters.get("node"));
+        let group = parameters.get("portgroup");
+        let shards = query::list_of(parameters, "shard");
+        let exclusive = [node.is_some() || of != Of::Any, group.is_some(), shards.is_some()];
+        if exclusive.into_iter().filter(|given| *given).count() > 1 {
+            return Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "Only one of node, portgroup and shard can be asked for.",
+            ));
+        }
+        let of = match (of, node, group) {
+            (Of::Any, Some(ident), _) => Of::Node(asked.seen(view, ident)?.id),
+            (Of::Any, None, Some(ident)) => Of::Portgroup(portgroup(asked, view, ident)?),
+            (of, ..) => of,
+        };
+        let address = match parameters.get("address") {
+            Some(text) => Some(text.parse::<Mac>().map_err(|error| ApiError::bad_request(error.to_string()))?),
+            None => None,
+        };
+        let groups = query::list_of(parameters, "conductor_groups");
+        if groups.is_some() && (of != Of::Any || address.is_some()) {
+            return Err(ApiError::bad_request(
+                "Filtering by conductor_groups cannot be combined with node, portgroup, or address filters.",
+            ));
+        }
+        let contains = parameters.get("description_contains").map(|text| text.to_lowercase());
+        Ok(Filter { of, address, shards, groups, contains, project })
+    }
+
+    fn takes(&self, view: &View, port: &Port) -> bool {
+        let settings = &port.settings;
+        let node = || view.node(settings.node).map(|node| &node.settings);
+        let label = |name: &str| node().and_then(|node| node.label(name)).unwrap_or_default();
+        let within = |wanted: &Option<Vec<String>>, name: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|one| one == label(name)))
+        };
+        let of = match self.of {
+            Of::Any => true,
+            Of::Node(node) => settings.node == node,
+            Of::Portgroup(group) => settings.portgroup == Some(group),
+        };
+        of && self.address.is_none_or(|address| settings.address == address)
+            && within(&self.shards, "shard")
+            && within(&self.groups, "conductor_group")
+            && self.contains.as_ref().is_none_or(|wanted| {
+                settings.description.as_ref().is_some_and(|text| text.to_lowercase().contains(wanted))
+            })
+            && self.project.as_ref().is_none_or(|project| {
+                node().is_some_and(|node| node.owner.as_ref() == Some(project) || node.lessee.as_ref() == Some(project))
+            })
+    }
+
+    /// The ports that can be meant, where an index tells; `None`: all of them can.
+    fn narrow<'a>(&self, view: &'a View) -> Option<Vec<&'a Arc<Port>>> {
+        if let Some(address) = self.address {
+            return Some(view.port_by_mac(address).into_iter().collect());
+        }
+        let of_nodes = |facet: Facet| view.nodes_of(facet, None).flat_map(|node| view.ports_of(node.id)).collect();
+        match (self.of, &self.project, self.shards.as_deref()) {
+            (Of::Node(node), ..) => Some(view.ports_of(node).collect()),
+            (Of::Portgroup(group), ..) => {
+                let node = view.hardware.portgroups.get(group).map(|group| group.body.node);
+                Some(node.into_iter().flat_map(|node| view.ports_of(node)).collect())
+            }
+            (_, Some(project), _) => Some(of_nodes(Facet::Project(project.clone()))),
+            (_, _, Some([shard])) => Some(of_nodes(Facet::Shard(shard.clone()))),
+            _ => None,
+        }
+    }
+}
+
+/// A port group by UUID or name, of a node that the caller sees.
+fn portgroup(asked: &Asked, view: &View, ident: &str) -> Result<PortgroupId, ApiError> {
+    use leasehold_domain::hardware::PORTGROUP_NAME;
+    let groups = &view.hardware.portgroups;
+    let group = match Uuid::parse_str(ident) {
+        Ok(uuid) => groups.get(PortgroupId(uuid)),
+        Err(_) => groups.find(PORTGROUP_NAME, ident),
+    };
+    let seen = group.filter(|group| view.node(group.body.node).is_some_and(|node| asked.caller.sees(node)));
+    seen.map(|group| group.id).ok_or_else(|| ApiError::not_found(format!("Portgroup {ident} could not be found.")))
+}
+
+fn sort_key(key: &str, asked: &Asked) -> Result<(), ApiError> {
+    match PortField::known(key) {
+        Some(field) if field.since > asked.version.0 => Err(not_acceptable(asked.version, field.since, key)),
+        Some(field) if !field.nested => Ok(()),
+        _ => Err(query::bad_sort_key(key)),
+    }
+}
+
+/// The members that `fields=` names, if all exist.
+fn fields(parameters: &Parameters, asked: &Asked) -> Result<Option<Vec<String>>, ApiError> {
+    let Some(names) = query::names(parameters, asked.version)? else { return Ok(None) };
+    for name in &names {
+        match PortField::known(name) {
+            Some(field) if field.since > asked.version.0 => {
+                return Err(not_acceptable(asked.version, field.since, name));
+            }
+            Some(_) => {}
+            None => return Err(ApiError::bad_request(format!("Field(s) \"{name}\" are not valid."))),
+        }
+    }
+    Ok(Some(names))
 }
 
 pub(super) async fn show(
@@ -160,89 +305,89 @@ pub(super) async fn show(
     Path(ident): Path<String>,
     Query(parameters): Query<Parameters>,
 ) -> Result<Json<Value>, ApiError> {
-    query::only(&parameters, &["fields"])?;
-    let wanted = fields(&parameters, asked.version)?;
     let view = api.engine.view();
-    let mut document = port_document(find_port(&view, &ident)?, &asked.base, asked.version);
-    document.retain(|name, _| wanted.as_ref().is_none_or(|wanted| wanted.contains(name)));
+    let (port, _) = found(&asked, &view, &ident, "baremetal:port:get")?;
+    query::only(&parameters, &["fields"])?;
+    let wanted = fields(&parameters, &asked)?;
+    let mut document = document(&port, &view, &asked.base, asked.version);
+    document.retain(|name, _| name == "links" || wanted.as_ref().is_none_or(|wanted| wanted.contains(name)));
     Ok(Json(Value::Object(document)))
 }
 
 pub(super) async fn create(State(api): State<Api>, asked: Asked, body: Body) -> Result<Response, ApiError> {
-    let body = object(body)?;
-    let id = match body.get("uuid").and_then(Value::as_str) {
-        Some(text) => {
-            Uuid::parse_str(text).map_err(|_| ApiError::bad_request(format!("Expected a UUID but received {text}.")))?
+    let mut body = object(body)?;
+    let view = api.engine.view();
+    let ident = match (body.remove("node_ident"), body.remove("node_uuid")) {
+        (Some(ident), None) => {
+            asked.needs(94, "node_ident")?;
+            ident
         }
-        None => Uuid::new_v4(),
+        (None, Some(ident)) => ident,
+        _ => return Err(ApiError::bad_request("A port needs the node_uuid of its node.")),
     };
-    let settings = settings(&api.engine.view(), &body)?;
-    let id = PortId(id);
-    let committed = api.submit(Command::CreatePort { id, settings: Box::new(settings) }, asked.caller.actor()).await?;
-    let document = document_of(&asked, &committed.answer)?;
-    let place = format!("{}/v1/ports/{id}", asked.base);
-    Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(document)).into_response())
+    let ident = ident.as_str().ok_or_else(|| ApiError::bad_request("node_uuid must be a string."))?.to_owned();
+    let node = find(&view, &ident).ok().filter(|node| asked.caller.sees(node));
+    // Where the node is not there for the caller, the rule is asked about nothing: the answer tells nothing either.
+    match node {
+        Some(node) => asked.caller.needs("baremetal:port:create", &OfNode(node))?,
+        None => asked.caller.needs("baremetal:port:create", &())?,
+    }
+    let node = node.ok_or_else(|| ApiError { status: StatusCode::BAD_REQUEST, ..no_node(&ident) })?;
+    let id = PortId(super::asked::new_uuid(&body)?);
+    body.remove("uuid");
+    body.insert("node_uuid".into(), node.id.to_string().into());
+    check_creation(&body, asked.version)?;
+    let settings = Box::new(settings(&body, asked.version)?);
+    let committed = api.submit(Command::CreatePort { id, settings }, asked.caller.judged(node)).await?;
+    let document = document_of(&api, &asked, &committed.answer)?;
+    Ok((StatusCode::CREATED, asked.place(&format!("ports/{id}")), Json(document)).into_response())
 }
 
-fn document_of(asked: &Asked, answer: &Answer) -> Result<Value, ApiError> {
+fn document_of(api: &Api, asked: &Asked, answer: &Answer) -> Result<Value, ApiError> {
     match answer {
-        Answer::Port(port) => Ok(Value::Object(port_document(port, &asked.base, asked.version))),
+        Answer::Port(port) => Ok(Value::Object(document(port, &api.engine.view(), &asked.base, asked.version))),
         _ => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The change brought no port.")),
     }
 }
 
-/// Reads a whole port document.
-fn settings(view: &View, members: &Map<String, Value>) -> Result<PortSettings, ApiError> {
-    const KNOWN: [&str; 10] = [
-        "uuid",
-        "address",
-        "node_uuid",
-        "extra",
-        "local_link_connection",
-        "pxe_enabled",
-        "physical_network",
-        "is_smartnic",
-        "name",
-        "portgroup_uuid",
-    ];
-    if let Some(unknown) = members.keys().find(|name| !KNOWN.contains(&name.as_str())) {
-        return Err(ApiError::bad_request(format!("Unknown attribute '{unknown}' of a port.")));
+/// A patch of a port whose operations name members that may be changed.
+fn read_patch(body: &Value, asked: &Asked) -> Result<Patch, ApiError> {
+    let patch = Patch::read(body)?;
+    for operation in &patch.operations {
+        match PortField::known(operation.member()).filter(|field| field.patched) {
+            Some(field) if field.since > asked.version.0 => {
+                return Err(not_acceptable(asked.version, field.since, field.name));
+            }
+            Some(_) => {}
+            None => return Err(operation.refused()),
+        }
     }
-    let text = |name: &str| match members.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(ApiError::bad_request(format!("{name} must be a string."))),
-    };
-    let truth = |name: &str, default: bool| match members.get(name) {
-        None | Some(Value::Null) => Ok(default),
-        Some(Value::Bool(given)) => Ok(*given),
-        Some(Value::String(given)) => flag(name, given),
-        Some(_) => Err(ApiError::bad_request(format!("{name} must be true or false."))),
-    };
-    let map = |name: &str| match members.get(name) {
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(Value::Object(map)) => Ok(map.clone()),
-        Some(_) => Err(ApiError::bad_request(format!("{name} must be an object."))),
-    };
-    if text("portgroup_uuid")?.is_some() {
-        return Err(ApiError::bad_request("Port groups are not supported: leave portgroup_uuid out."));
+    Ok(patch)
+}
+
+/// The command that the patch amounts to, for the port as it is now.
+fn changed(asked: &Asked, view: &View, port: &Port, node: &Node, patch: &Patch) -> Result<Command, ApiError> {
+    if node.provision_state == ProvisionState::Inspecting && asked.version.0 >= 39 {
+        return Err(ApiError::new(
+            StatusCode::CONFLICT,
+            format!("Cannot update port \"{}\" on \"{}\" while it is in state \"inspecting\".", port.id, node.id),
+        ));
     }
-    let address =
-        text("address")?.ok_or_else(|| ApiError::bad_request("A port needs the address (MAC) of its card."))?;
-    let node = text("node_uuid")?.ok_or_else(|| ApiError::bad_request("A port needs the node_uuid of its node."))?;
-    let node = find(view, &node).map_err(|error| ApiError::bad_request(error.message))?.id;
-    Ok(PortSettings {
-        node,
-        address: address
-            .parse()
-            .map_err(|error: leasehold_domain::mac::BadMac| ApiError::bad_request(error.to_string()))?,
-        name: text("name")?,
-        pxe_enabled: truth("pxe_enabled", true)?,
-        physical_network: text("physical_network")?,
-        local_link_connection: map("local_link_connection")?,
-        extra: map("extra")?,
-        is_smartnic: truth("is_smartnic", false)?,
-    })
+    let mut members = document(port, view, "", super::version::MAX);
+    members.retain(|name, _| PortField::known(name).is_some_and(|field| field.patched));
+    let members = patch.apply(members)?;
+    let cabled_by = if patch.touches("local_link_connection") { asked.version } else { super::version::MAX };
+    let settings = Box::new(settings(&members, cabled_by)?);
+    if settings.node != port.settings.node && !view.node(settings.node).is_some_and(|to| asked.caller.sees(to)) {
+        return Err(ApiError::bad_request(format!(
+            "Unable to apply the requested node_uuid '{}'. Requested value was invalid.",
+            settings.node
+        )));
+    }
+    if asked.version.0 >= 102 && patch.touches("physical_network") && settings.portgroup.is_some() {
+        return Err(ApiError::bad_request("physical_network cannot be changed while the port belongs to a portgroup."));
+    }
+    Ok(Command::ChangePort { id: port.id, revision: port.revision, settings })
 }
 
 pub(super) async fn change(
@@ -251,24 +396,21 @@ pub(super) async fn change(
     Path(ident): Path<String>,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let Json(body) = body.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
-    let patch: json_patch::Patch = serde_json::from_value(body)
-        .map_err(|error| ApiError::bad_request(format!("The body must be a JSON patch (RFC 6902): {error}.")))?;
-    let view = api.engine.view();
-    let port = find_port(&view, &ident)?;
-    let mut document = port_document(port, &asked.base, super::version::MAX);
-    document
-        .retain(|name, _| !matches!(name.as_str(), "uuid" | "created_at" | "updated_at" | "links" | "internal_info"));
-    let mut document = Value::Object(document);
-    json_patch::patch(&mut document, &patch.0)
-        .map_err(|error| ApiError::bad_request(format!("Couldn't apply patch: {error}")))?;
-    let Value::Object(members) = document else {
-        return Err(ApiError::bad_request("A patch cannot replace the whole port."));
-    };
-    let settings = Box::new(settings(&view, &members)?);
-    let command = Command::ChangePort { id: port.id, revision: port.revision, settings };
-    let committed = api.submit(command, asked.caller.actor()).await?;
-    document_of(&asked, &committed.answer).map(Json)
+    found(&asked, &api.engine.view(), &ident, "baremetal:port:update")?;
+    let patch = read_patch(&json(body)?, &asked)?;
+    const TRIES: usize = 5;
+    let mut last = None;
+    for _ in 0..TRIES {
+        let view = api.engine.view();
+        let (port, node) = found(&asked, &view, &ident, "baremetal:port:update")?;
+        let command = changed(&asked, &view, &port, &node, &patch)?;
+        match api.submit(command, asked.caller.judged(&node)).await {
+            Ok(committed) => return document_of(&api, &asked, &committed.answer).map(Json),
+            Err(SubmitError::Refused(refusal @ Refusal::Conflict { .. })) => last = Some(refusal),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(last.map_or_else(|| ApiError::bad_request("The port changes too fast."), ApiError::from))
 }
 
 pub(super) async fn remove(
@@ -276,7 +418,7 @@ pub(super) async fn remove(
     asked: Asked,
     Path(ident): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let id = find_port(&api.engine.view(), &ident)?.id;
-    api.submit(Command::DeletePort { id }, asked.caller.actor()).await?;
+    let (port, node) = found(&asked, &api.engine.view(), &ident, "baremetal:port:delete")?;
+    api.submit(Command::DeletePort { id: port.id }, asked.caller.judged(&node)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

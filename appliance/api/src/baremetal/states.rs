@@ -1,125 +1,69 @@
-//! `states/*`, `management/*`, `maintenance`: verbs that change where a node stands.
+//! `states/*` beside provisioning, and `maintenance`: power, console, RAID, boot mode.
 
-use super::asked::{Asked, Body, find, object};
-use super::document::{boot_mode, time};
+use super::asked::{Asked, Body, json};
+use super::document::{boot_mode, maybe_time, provision_state};
+use super::nodes::wanted;
+use super::query::flag;
 use super::version::needs;
 use crate::Api;
 use crate::error::ApiError;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use leasehold_domain::command::Command;
+use leasehold_domain::command::{Command, MachineChange};
+use leasehold_domain::driver::{self, Interface};
 use leasehold_domain::id::JobId;
-use leasehold_domain::job::JobInput;
 use leasehold_domain::node::Node;
-use leasehold_domain::power::{BootDevice, BootSetting, PowerTarget};
-use leasehold_domain::provision::{ProvisionState, Verb};
-use leasehold_drivers::bmc::BmcError;
-use leasehold_engine::config_drive;
+use leasehold_domain::power::{BootMode, PowerTarget};
+use leasehold_domain::provision::ProvisionState;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use uuid::Uuid;
 
-pub(super) async fn show(State(api): State<Api>, _: Asked, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
-    let view = api.engine.view();
-    let node = find(&view, &ident)?;
-    Ok(Json(json!({
-        "console_enabled": false,
-        "last_error": node.last_error,
-        "power_state": node.power_state.map(|state| state.name()),
-        "provision_state": node.provision_state.name(),
-        "provision_updated_at": node.provision_updated_at.map(time),
-        "target_power_state": node.target_power_state.map(|target| target.ends_in().name()),
-        "target_provision_state": node.target_provision_state.map(ProvisionState::name),
-        "raid_config": {},
-        "target_raid_config": {},
-        "boot_mode": null,
-        "secure_boot": null,
-    })))
-}
-
-/// The versions from which Ironic takes a verb.
-fn since(verb: Verb) -> u16 {
-    match verb {
-        Verb::Manage | Verb::Provide => 4,
-        Verb::Inspect => 6,
-        Verb::Abort => 13,
-        Verb::Clean => 15,
-        Verb::Adopt => 17,
-        Verb::Deploy | Verb::Rebuild | Verb::Undeploy => 1,
-    }
-}
-
-pub(super) async fn provision(
+pub(super) async fn show(
     State(api): State<Api>,
     asked: Asked,
     Path(ident): Path<String>,
-    body: Body,
-) -> Result<StatusCode, ApiError> {
-    let body = object(body)?;
-    let node = find(&api.engine.view(), &ident)?.clone();
-    let target = body.get("target").and_then(Value::as_str).unwrap_or_default();
-    let verb = Verb::from_name(target).ok_or_else(|| {
-        let names: Vec<_> = Verb::ALL.iter().map(|verb| verb.name()).collect();
-        ApiError::bad_request(format!("'{target}' is not a provision target; use one of: {}.", names.join(", ")))
-    })?;
-    if asked.version.0 < since(verb) {
-        let message = format!("'{target}' is taken from API version 1.{} on.", since(verb));
-        return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, message));
+) -> Result<Json<Value>, ApiError> {
+    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:get_states")?;
+    let machine = &node.machine;
+    let mut states = json!({
+        "console_enabled": machine.console_enabled,
+        "last_error": node.last_error,
+        "power_state": node.power_state.map(|state| state.name()),
+        "provision_state": provision_state(node.provision_state, asked.version),
+        "provision_updated_at": maybe_time(node.provision_updated_at),
+        "target_power_state": node.target_power_state.map(|target| target.ends_in().name()),
+        "target_provision_state": node.target_provision_state.map(ProvisionState::name),
+    });
+    if asked.version.0 >= 12 {
+        states["raid_config"] = machine.raid_config.clone().into();
+        states["target_raid_config"] = machine.target_raid_config.clone().into();
     }
-    // Before 1.110 an abort meant a waiting clean or inspection only.
-    if verb == Verb::Abort && asked.version.0 < 110 && node.provision_state == ProvisionState::DeployWait {
-        return Err(ApiError::bad_request("A waiting deployment can be aborted from API version 1.110 on."));
+    if asked.version.0 >= 75 {
+        states["boot_mode"] = boot_mode(machine.boot_mode);
+        states["secure_boot"] = machine.secure_boot.into();
     }
-    let input = job_input(&node, verb, &body).await?;
-    let command = Command::Provision { node: node.id, verb, job: JobId(Uuid::new_v4()), input: Box::new(input) };
-    api.submit(command, asked.caller.actor()).await?;
-    Ok(StatusCode::ACCEPTED)
+    Ok(Json(states))
 }
 
-/// Reads what comes with a verb; what does not belong to it is refused.
-async fn job_input(node: &Arc<Node>, verb: Verb, body: &Map<String, Value>) -> Result<JobInput, ApiError> {
-    let mut input = JobInput { rebuild: verb == Verb::Rebuild, ..JobInput::default() };
-    for (name, value) in body {
-        match (name.as_str(), verb) {
-            ("target", _) => {}
-            (_, _) if value.is_null() => {}
-            ("configdrive", Verb::Deploy | Verb::Rebuild) => {
-                // Packing a large config drive takes a moment: not on an async thread.
-                let (given, name, uuid) = (value.clone(), node.title(), node.id.to_string());
-                let packed = tokio::task::spawn_blocking(move || config_drive::prepare(&given, &name, &uuid)).await;
-                let packed =
-                    packed.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-                let packed = packed.map_err(|error| ApiError::bad_request(format!("Invalid configdrive: {error}.")))?;
-                input.config_drive = Some(packed);
-            }
-            ("clean_steps", Verb::Clean) => input.clean_steps = clean_steps(value)?,
-            _ => return Err(ApiError::bad_request(format!("'{name}' does not belong to target '{}'.", verb.name()))),
-        }
-    }
-    if verb == Verb::Clean && input.clean_steps.is_empty() {
-        return Err(ApiError::bad_request("\"clean_steps\" is required when setting target provision state to clean"));
-    }
-    Ok(input)
+/// 202, with the place where to look.
+pub(super) fn accepted(asked: &Asked, ident: &str, tail: &str) -> Response {
+    (StatusCode::ACCEPTED, asked.place(&format!("nodes/{ident}/{tail}"))).into_response()
 }
 
-/// The clean steps that the agent knows.
-fn clean_steps(value: &Value) -> Result<Vec<Value>, ApiError> {
-    const KNOWN: [&str; 2] = ["erase_devices", "erase_devices_metadata"];
-    let steps = value.as_array().ok_or_else(|| ApiError::bad_request("clean_steps must be a list."))?;
-    for step in steps {
-        let name = step.get("step").and_then(Value::as_str).unwrap_or_default();
-        let interface = step.get("interface").and_then(Value::as_str).unwrap_or_default();
-        if interface != "deploy" || !KNOWN.contains(&name) {
-            return Err(ApiError::bad_request(format!(
-                "node does not support this clean step: {{'interface': '{interface}', 'step': '{name}'}}; supported: deploy {}.",
-                KNOWN.join(", deploy ")
-            )));
-        }
+/// A truth value of a body.
+fn truth(body: &Map<String, Value>, name: &str) -> Result<bool, ApiError> {
+    match body.get(name) {
+        Some(Value::Bool(given)) => Ok(*given),
+        Some(Value::String(text)) => flag(name, text),
+        _ => Err(ApiError::bad_request(format!("{name} must be true or false."))),
     }
-    Ok(steps.clone())
+}
+
+fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Result<&'a str, ApiError> {
+    let missing = || ApiError::bad_request(format!("{name} must be given, as a string."));
+    body.get(name).and_then(Value::as_str).ok_or_else(missing)
 }
 
 pub(super) async fn power(
@@ -127,38 +71,163 @@ pub(super) async fn power(
     asked: Asked,
     Path(ident): Path<String>,
     body: Body,
-) -> Result<StatusCode, ApiError> {
-    let body = object(body)?;
-    let node = find(&api.engine.view(), &ident)?.id;
-    let name = body.get("target").and_then(Value::as_str).unwrap_or_default();
-    let target = PowerTarget::from_name(name).ok_or_else(|| {
-        let names: Vec<_> = PowerTarget::ALL.iter().map(|target| target.name()).collect();
-        ApiError::bad_request(format!("'{name}' is not a power target; use one of: {}.", names.join(", ")))
-    })?;
-    if matches!(target, PowerTarget::SoftOff | PowerTarget::SoftReboot) {
-        needs(asked.version, 27, "Soft power control")
-            .map_err(|error| ApiError::new(StatusCode::NOT_ACCEPTABLE, error.message))?;
+) -> Result<Response, ApiError> {
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:set_power_state")?;
+    let body = wanted(body, &["target", "timeout"])?;
+    let name = text(&body, "target")?;
+    let target = PowerTarget::from_name(name);
+    if matches!(target, Some(PowerTarget::SoftOff | PowerTarget::SoftReboot)) {
+        asked.needs(27, "Soft power control")?;
     }
     let soft_timeout = match body.get("timeout") {
         None | Some(Value::Null) => None,
         Some(value) => {
+            asked.needs(27, "timeout")?;
             let seconds = value.as_u64().and_then(|seconds| u32::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
-            Some(seconds.ok_or_else(|| ApiError::bad_request("timeout must be a positive number of seconds."))?)
+            Some(seconds.ok_or_else(|| ApiError::bad_request("timeout has to be positive integer"))?)
         }
     };
-    let command = Command::Power { node, target, job: JobId(Uuid::new_v4()), soft_timeout };
-    api.submit(command, asked.caller.actor()).await?;
-    Ok(StatusCode::ACCEPTED)
+    let target = target.ok_or_else(|| {
+        let names: Vec<_> = PowerTarget::ALL.iter().map(|target| target.name()).collect();
+        ApiError::bad_request(format!("'{name}' is not a power target; use one of: {}.", names.join(", ")))
+    })?;
+    let command = Command::Power { node: node.id, target, job: JobId(Uuid::new_v4()), soft_timeout };
+    api.submit(command, actor).await?;
+    Ok(accepted(&asked, &ident, "states"))
 }
 
-/// Consoles come with a later version of the appliance; `validate` says so, and so does this.
+fn is_unstable(node: &Node) -> Result<(), ApiError> {
+    match node.provision_state.is_busy() {
+        false => Ok(()),
+        true => Err(ApiError::new(
+            StatusCode::CONFLICT,
+            format!("Node {} is in {} state: try again later.", node.title(), node.provision_state.name()),
+        )),
+    }
+}
+
+/// Only a machine that is not there takes every setting; no BMC here is asked for this one yet.
+fn unless_fake(node: &Node, what: &str) -> Result<(), ApiError> {
+    match driver::is_fake(&node.settings.driver) {
+        true => Ok(()),
+        false => Err(unsupported(node, what)),
+    }
+}
+
+/// 400 for what the node's driver has no way to do.
+pub(super) fn unsupported(node: &Node, what: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "The driver {} of node {} does not support {what}.",
+        node.settings.driver,
+        node.title()
+    ))
+}
+
+pub(super) async fn set_boot_mode(
+    State(api): State<Api>,
+    asked: Asked,
+    Path(ident): Path<String>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:set_boot_mode")?;
+    needs(asked.version, 76, "The change of a boot mode")?;
+    let body = wanted(body, &["target"])?;
+    let mode = match text(&body, "target")? {
+        "bios" => BootMode::Bios,
+        "uefi" => BootMode::Uefi,
+        other => {
+            return Err(ApiError::bad_request(format!(
+                "Invalid boot mode {other} requested for node. Allowed boot modes are: bios, uefi"
+            )));
+        }
+    };
+    is_unstable(&node)?;
+    unless_fake(&node, "the change of the boot mode")?;
+    api.submit(Command::SetMachine { node: node.id, what: MachineChange::BootMode(mode) }, actor).await?;
+    Ok(accepted(&asked, &ident, "states"))
+}
+
+pub(super) async fn set_secure_boot(
+    State(api): State<Api>,
+    asked: Asked,
+    Path(ident): Path<String>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:set_secure_boot")?;
+    needs(asked.version, 76, "The change of secure boot")?;
+    let on = truth(&wanted(body, &["target"])?, "target")?;
+    is_unstable(&node)?;
+    unless_fake(&node, "the change of secure boot")?;
+    api.submit(Command::SetMachine { node: node.id, what: MachineChange::SecureBoot(on) }, actor).await?;
+    Ok(accepted(&asked, &ident, "states"))
+}
+
+pub(super) async fn set_raid(
+    State(api): State<Api>,
+    asked: Asked,
+    Path(ident): Path<String>,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:set_raid_state")?;
+    asked.needs(12, "A RAID configuration")?;
+    if node.settings.lacks(Interface::Raid) {
+        return Err(ApiError { status: StatusCode::NOT_FOUND, ..unsupported(&node, "RAID") });
+    }
+    let Value::Object(config) = json(body)? else {
+        return Err(ApiError::bad_request("The RAID configuration must be a JSON object."));
+    };
+    check_raid(&config)?;
+    api.submit(Command::SetMachine { node: node.id, what: MachineChange::TargetRaid(config) }, actor).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What each logical disk says at least. An empty configuration takes the wish back.
+fn check_raid(config: &Map<String, Value>) -> Result<(), ApiError> {
+    const LEVELS: [&str; 9] = ["JBOD", "0", "1", "2", "5", "6", "1+0", "5+0", "6+0"];
+    if config.is_empty() {
+        return Ok(());
+    }
+    let bad = |why: &str| ApiError::bad_request(format!("RAID config validation error: {why}."));
+    if let Some(name) = config.keys().find(|name| *name != "logical_disks") {
+        return Err(bad(&format!("'{name}' is unexpected")));
+    }
+    let disks = config.get("logical_disks").and_then(Value::as_array).filter(|disks| !disks.is_empty());
+    for disk in disks.ok_or_else(|| bad("logical_disks must be a list of disks"))? {
+        let level = disk.get("raid_level").and_then(Value::as_str);
+        if !level.is_some_and(|level| LEVELS.contains(&level)) {
+            return Err(bad(&format!("raid_level is one of {}", LEVELS.join(", "))));
+        }
+        let size = disk.get("size_gb");
+        let whole =
+            size.and_then(Value::as_str) == Some("MAX") || size.and_then(Value::as_u64).is_some_and(|gb| gb > 0);
+        if !whole {
+            return Err(bad("size_gb is a positive number or MAX"));
+        }
+    }
+    Ok(())
+}
+
 pub(super) async fn console(
     State(api): State<Api>,
-    _: Asked,
+    asked: Asked,
     Path(ident): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    find(&api.engine.view(), &ident)?;
-    Ok(Json(json!({"console_enabled": false, "console_info": null})))
+    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:get_console")?;
+    let enabled = node.machine.console_enabled;
+    let info = if enabled { json!({}) } else { Value::Null };
+    Ok(Json(json!({"console_enabled": enabled, "console_info": info})))
+}
+
+pub(super) async fn set_console(
+    State(api): State<Api>,
+    asked: Asked,
+    Path(ident): Path<String>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:set_console_state")?;
+    let on = truth(&wanted(body, &["enabled"])?, "enabled")?;
+    api.submit(Command::SetMachine { node: node.id, what: MachineChange::Console(on) }, actor).await?;
+    Ok(accepted(&asked, &ident, "states/console"))
 }
 
 pub(super) async fn set_maintenance(
@@ -167,16 +236,18 @@ pub(super) async fn set_maintenance(
     Path(ident): Path<String>,
     body: axum::body::Bytes,
 ) -> Result<StatusCode, ApiError> {
-    let reason = match body.is_empty() {
-        true => None,
-        false => {
-            let value: Value = serde_json::from_slice(&body)
-                .map_err(|error| ApiError::bad_request(format!("The body is no JSON: {error}.")))?;
-            value.get("reason").and_then(Value::as_str).map(str::to_owned)
-        }
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:set_maintenance")?;
+    let body: Value = match body.is_empty() {
+        true => json!({}),
+        false => serde_json::from_slice(&body)
+            .map_err(|error| ApiError::bad_request(format!("The body is not usable: {error}.")))?,
     };
-    let node = find(&api.engine.view(), &ident)?.id;
-    api.submit(Command::SetMaintenance { node, on: true, reason }, asked.caller.actor()).await?;
+    let reason = match body.get("reason") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(reason)) => Some(reason.clone()),
+        Some(_) => return Err(ApiError::bad_request("reason must be a string.")),
+    };
+    api.submit(Command::SetMaintenance { node: node.id, on: true, reason }, actor).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -185,70 +256,33 @@ pub(super) async fn clear_maintenance(
     asked: Asked,
     Path(ident): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let node = find(&api.engine.view(), &ident)?.id;
-    api.submit(Command::SetMaintenance { node, on: false, reason: None }, asked.caller.actor()).await?;
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:clear_maintenance")?;
+    api.submit(Command::SetMaintenance { node: node.id, on: false, reason: None }, actor).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-/// A BMC's refusal as HTTP: it is the node's trouble, not the caller's.
-fn bmc_error(error: BmcError) -> ApiError {
-    let status = match error {
-        BmcError::Unsupported { .. } | BmcError::Refused { .. } => StatusCode::BAD_REQUEST,
-        // Not 503: clients would ask six times more.
-        _ => StatusCode::BAD_GATEWAY,
-    };
-    ApiError::new(status, error.to_string())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-pub(super) async fn boot_device(
-    State(api): State<Api>,
-    _: Asked,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let node = find(&api.engine.view(), &ident)?.clone();
-    let bmc = api.engine.bmcs.of(&node).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let setting = bmc.boot_device().await.map_err(bmc_error)?;
-    let device = match setting.device {
-        BootDevice::None => Value::Null,
-        device => device.name().into(),
-    };
-    Ok(Json(json!({"boot_device": device, "persistent": setting.persistent, "boot_mode": boot_mode(setting.mode)})))
-}
-
-pub(super) async fn supported_boot_devices(
-    State(api): State<Api>,
-    _: Asked,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    find(&api.engine.view(), &ident)?;
-    let names: Vec<_> =
-        BootDevice::ALL.iter().filter(|device| **device != BootDevice::None).map(|device| device.name()).collect();
-    Ok(Json(json!({"supported_boot_devices": names})))
-}
-
-pub(super) async fn set_boot_device(
-    State(api): State<Api>,
-    _: Asked,
-    Path(ident): Path<String>,
-    Query(_): Query<BTreeMap<String, String>>,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let body = object(body)?;
-    let name = body.get("boot_device").and_then(Value::as_str).unwrap_or_default();
-    let device = BootDevice::from_name(name)
-        .ok_or_else(|| ApiError::bad_request(format!("Invalid boot device {name} specified.")))?;
-    let persistent = match body.get("persistent") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(given)) => *given,
-        Some(Value::String(text)) => super::query::flag("persistent", text)?,
-        Some(_) => return Err(ApiError::bad_request("persistent must be true or false.")),
-    };
-    let view = api.engine.view();
-    let node = find(&view, &ident)?;
-    if let Some(step) = view.running_job(node).and_then(|job| job.current()) {
-        return Err(leasehold_domain::Refusal::Locked { node: node.title(), job: step.name.name() }.into());
+    #[test]
+    fn a_raid_configuration_says_what_each_disk_is() {
+        let check = |config: Value| {
+            let Value::Object(config) = config else { unreachable!("an object") };
+            check_raid(&config).is_ok()
+        };
+        assert!(check(json!({})));
+        assert!(check(
+            json!({"logical_disks": [{"size_gb": 100, "raid_level": "1"}, {"size_gb": "MAX", "raid_level": "5"}]})
+        ));
+        for bad in [
+            json!({"logical_disks": []}),
+            json!({"logical_disks": [{"size_gb": 0, "raid_level": "1"}]}),
+            json!({"logical_disks": [{"size_gb": 1, "raid_level": "7"}]}),
+            json!({"logical_disks": [7]}),
+            json!({"disks": []}),
+        ] {
+            assert!(!check(bad.clone()), "{bad}");
+        }
     }
-    let bmc = api.engine.bmcs.of(node).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    bmc.set_boot_device(BootSetting { device, persistent, mode: None }).await.map_err(bmc_error)?;
-    Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -93,6 +93,14 @@ pub(crate) fn needs(version: Version, since: u16, what: &str) -> Result<(), ApiE
     ))
 }
 
+/// 406: this version of the API does not take that yet.
+pub(crate) fn not_acceptable(version: Version, since: u16, what: &str) -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_ACCEPTABLE,
+        format!("{what} is taken from API version 1.{since} on; this request speaks {}.", text(version)),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
