@@ -35,6 +35,13 @@ pub enum ImageError {
         "the appliance was stopped during the import, and keeps no passwords or signatures of URLs: add the image again"
     )]
     Forgotten,
+    /// `at`: where the next part begins.
+    #[error("the parts of the image that are here end at byte {at}: the next one must begin there")]
+    Offset { at: u64 },
+    #[error("somebody fills this image at this moment: wait for the end of that")]
+    Filling,
+    #[error("{0}")]
+    Unready(String),
     #[error("the import was stopped: nobody waits for it any more")]
     Stopped,
     #[error("the image could not be stored: {0}")]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use leasehold_domain::command::{Actor, Answer, Command, Context};
 use leasehold_domain::decide;
 use leasehold_domain::id::ImageId;
-use leasehold_domain::image::{Checksum, HashAlgorithm, Image, ImageContent, ImageStatus};
+use leasehold_domain::image::{Card, Checksum, HashAlgorithm, Image, ImageContent, ImageStatus, Visibility};
 use leasehold_domain::refusal::Refusal;
 use leasehold_store::{Store, SubmitError};
 use std::path::PathBuf;
@@ -57,11 +57,11 @@ impl Import {
     }
 }
 
-/// An image whose files are complete, not yet in their place. The claim holds until its row counts.
+/// An image whose files are complete, not yet in their place. The claims hold until its row counts.
 pub(super) struct Complete {
     import: Import,
     pub(super) content: ImageContent,
-    _claim: Claim,
+    _claims: Vec<Claim>,
 }
 
 impl ImageStore {
@@ -91,30 +91,57 @@ impl ImageStore {
         given_claim: Claim,
         checksum: &Checksum,
     ) -> Result<Complete, ImageError> {
+        self.complete_as(store, import, given_claim, checksum, None).await
+    }
+
+    /// The same for a file that its owner said is `raw` or `qcow2`, and who may want it back as he gave it: what cannot
+    /// be made again from the disk is kept beside it.
+    pub(super) async fn complete_as(
+        self: &Arc<Self>,
+        store: &Store,
+        import: Import,
+        given_claim: Claim,
+        checksum: &Checksum,
+        said: Option<&str>,
+    ) -> Result<Complete, ImageError> {
         let permit = self.worker.clone().acquire_owned().await.map_err(|_| ImageError::Stopped)?;
         let (place, given, max_size) = (import.place.clone(), import.given(), self.settings.max_size);
         let mut claim = Claim::new(self, store);
         let sha256 = (checksum.algorithm == HashAlgorithm::Sha256).then(|| checksum.hex.clone());
         let runtime = tokio::runtime::Handle::current();
+        let said = said.map(str::to_owned);
         let packed = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let source = format::open(&given, max_size)?;
+            if let Some(said) = said.as_deref().filter(|said| *said != source.name()) {
+                return Err(ImageError::Format(format!(
+                    "it is said to be {said} (disk_format), and its content is {}",
+                    source.name()
+                )));
+            }
             let known = sha256.as_deref().filter(|_| source.is_raw());
-            let content = pack::pack(&source, known, &place.folder, pack::threads(), |bytes| {
+            let mut content = pack::pack(&source, known, &place.folder, pack::threads(), |bytes| {
                 if place.stopped.load(Ordering::Acquire) {
                     return Err(ImageError::Stopped);
                 }
                 runtime.block_on(claim.spend(bytes))
             })?;
+            let again = source.is_raw();
             drop(source);
+            if said.is_some() && !again {
+                let file = std::fs::File::open(&given)?;
+                content.stored_size += file.metadata()?.len();
+                file.sync_all()?;
+                return Ok((content, vec![claim, given_claim]));
+            }
             std::fs::remove_file(&given)?;
             drop(given_claim);
-            Ok((content, claim))
+            Ok((content, vec![claim]))
         });
         // A panic is the reader's, on a file that it was not made for.
         let packed = packed.await.unwrap_or_else(|_| Err(ImageError::Format("its content cannot be read".into())));
-        let (content, _claim) = packed?;
-        Ok(Complete { import, content, _claim })
+        let (content, claims) = packed?;
+        Ok(Complete { import, content, _claims: claims })
     }
 
     async fn fetch(
@@ -180,11 +207,17 @@ impl ImageStore {
         store: &Store,
         url: &str,
         checksum: Checksum,
+        project: Option<String>,
     ) -> Result<Arc<Image>, ImageError> {
         let id = ImageId(Uuid::new_v4());
         let complete = self.fetch(store, id, url, &checksum).await?;
         let content = Some(complete.content.clone());
-        let image = Image { content, ..new_image(id, None, Some(shown(url)), checksum, ImageStatus::Active) };
+        // Who has to show a password or a signature for a file need not share it with everybody who knows its digest.
+        let card = match project.filter(|_| hides_something(&shown(url))) {
+            Some(project) => Card { owner: Some(project), visibility: Visibility::Private, ..Card::default() },
+            None => Card::default(),
+        };
+        let image = Image { content, card, ..new_image(id, None, Some(shown(url)), checksum, ImageStatus::Active) };
         self.keep(store, complete, Command::AddImage(Box::new(image)), Actor::System("engine")).await
     }
 
@@ -218,9 +251,11 @@ impl ImageStore {
         let queued: Vec<_> =
             store.view().images().filter(|image| image.status == ImageStatus::Queued).cloned().collect();
         for image in queued {
+            // Without a digest it is its owner's to fill.
+            let Some(checksum) = image.checksum.clone() else { continue };
             // A row does not hold the secret part of a URL.
             let url = image.source_url.clone().filter(|url| !hides_something(url));
-            self.spawn(store, image.id, url, image.checksum.clone());
+            self.spawn(store, image.id, url, checksum);
         }
     }
 
@@ -267,9 +302,10 @@ impl ImageStore {
         name: &str,
         checksum: &Checksum,
     ) -> Result<Option<Arc<Image>>, ImageError> {
-        let usable = self.usable(store, checksum).await?;
+        let usable = self.usable(store, checksum, None).await?;
         let view = store.view();
-        let queued = || view.images_by_checksum(checksum).find(|image| image.status == ImageStatus::Queued).cloned();
+        let is_coming = |image: &&Arc<Image>| image.status == ImageStatus::Queued && image.card.owner.is_none();
+        let queued = || view.images_by_checksum(checksum).find(is_coming).cloned();
         let Some(image) = usable.or_else(queued) else { return Ok(None) };
         if image.name.as_deref() == Some(name) {
             return Ok(Some(image));
@@ -300,11 +336,11 @@ impl ImageStore {
 
 /// Compares the digest of what came; the claim on its space.
 pub(super) async fn verified(sink: Sink, from: &str, checksum: &Checksum) -> Result<Claim, ImageError> {
-    let (got, claim) = sink.finish().await?;
-    if got != checksum.hex {
-        return Err(ImageError::checksum(from, checksum, got));
+    let taken = sink.finish().await?;
+    if taken.hex != checksum.hex {
+        return Err(ImageError::checksum(from, checksum, taken.hex));
     }
-    Ok(claim)
+    Ok(taken.claim)
 }
 
 /// A row as it begins.
@@ -316,7 +352,8 @@ pub(super) fn new_image(
     status: ImageStatus,
 ) -> Image {
     let now = Timestamp::now();
-    Image { id, name, source_url, checksum, status, content: None, created_at: now, used_at: now }
+    let (checksum, card) = (Some(checksum), Card::default());
+    Image { id, name, source_url, checksum, status, content: None, created_at: now, used_at: now, card }
 }
 
 /// Asks the rules what they would say to a command now, before the work for it is done.

@@ -5,6 +5,7 @@
 //! visible before all of it was verified. The files come before the row and go after it: a crash leaves a folder
 //! without a row at worst, which the next start removes.
 
+mod deposit;
 mod error;
 mod fetch;
 mod format;
@@ -16,16 +17,19 @@ mod read;
 mod shelf;
 mod sink;
 mod space;
+mod staged;
 #[cfg(test)]
 mod tests;
 mod upload;
 mod url;
 
+pub use deposit::Deposit;
 pub use error::ImageError;
 pub use fetch::Patience;
 pub use guard::{Network, never_fetched_from};
 pub use read::StoredImage;
 pub use space::Usage;
+pub use staged::Part;
 pub use upload::Upload;
 
 use fetch::Fetcher;
@@ -38,7 +42,7 @@ use leasehold_domain::refusal::Refusal;
 use leasehold_store::{Store, SubmitError};
 use shelf::{Shelf, Streams};
 use space::Space;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -78,6 +82,8 @@ pub struct ImageStore {
     uploads: Arc<Semaphore>,
     /// Imports that users asked for and that nobody else waits for.
     tasks: Mutex<HashMap<ImageId, tokio::task::AbortHandle>>,
+    /// Images that somebody fills at this moment.
+    filling: Mutex<HashSet<ImageId>>,
     shelf: Shelf,
     streams: Streams,
 }
@@ -89,13 +95,16 @@ impl ImageStore {
         sweep(&settings.folder, view)?;
         std::fs::create_dir(settings.folder.join("incoming"))?;
         let guard = Guard::new(&settings.forbidden);
+        let space =
+            Space::new(settings.folder.clone(), settings.reserve, settings.quota, staged::total(&settings.folder)?);
         Ok(ImageStore {
             fetcher: Fetcher::new(settings.import_folder.clone(), guard, settings.patience),
-            space: Space::new(settings.folder.clone(), settings.reserve, settings.quota),
+            space,
             turns: Mutex::default(),
             worker: Arc::new(Semaphore::new(1)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             tasks: Mutex::default(),
+            filling: Mutex::default(),
             shelf: Shelf::default(),
             streams: Streams::default(),
             settings,
@@ -111,7 +120,7 @@ impl ImageStore {
         job: JobId,
     ) -> Result<Arc<Image>, ImageError> {
         loop {
-            let image = self.ensure(store, wanted).await?;
+            let image = self.ensure(store, wanted, job).await?;
             let told = store.submit(Command::UseImage { job, image: image.id }, Actor::System("engine")).await;
             match told {
                 // It was evicted or deleted this moment: once more.
@@ -123,7 +132,12 @@ impl ImageStore {
         }
     }
 
-    async fn ensure(self: &Arc<Self>, store: &Store, wanted: &WantedImage) -> Result<Arc<Image>, ImageError> {
+    async fn ensure(
+        self: &Arc<Self>,
+        store: &Store,
+        wanted: &WantedImage,
+        job: JobId,
+    ) -> Result<Arc<Image>, ImageError> {
         if !wanted.source.contains("://") {
             let image = known(&store.view(), wanted)?;
             if self.has_files(store, &image).await? {
@@ -133,15 +147,29 @@ impl ImageStore {
         }
         let checksum = wanted.checksum.clone().ok_or_else(|| ImageError::Unknown(wanted.source.clone()))?;
         let _turn = self.turn(&checksum).await;
-        if let Some(image) = self.usable(store, &checksum).await? {
+        let project = project_of(&store.view(), job);
+        if let Some(image) = self.usable(store, &checksum, project.as_deref()).await? {
             return Ok(image);
         }
-        self.import_for_deployment(store, &wanted.source, checksum).await
+        self.import_for_deployment(store, &wanted.source, checksum, project).await
     }
 
-    /// The image of this file, if it is here.
-    async fn usable(&self, store: &Store, checksum: &Checksum) -> Result<Option<Arc<Image>>, ImageError> {
-        while let Some(image) = store.view().image_by_checksum(checksum).cloned() {
+    /// The image of this file, if it is here and this project may use it.
+    async fn usable(
+        &self,
+        store: &Store,
+        checksum: &Checksum,
+        project: Option<&str>,
+    ) -> Result<Option<Arc<Image>>, ImageError> {
+        let fits = |image: &&Arc<Image>| match project {
+            None => image.card.owner.is_none() && image.card.is_visible_to(None),
+            Some(_) => image.card.is_visible_to(project),
+        };
+        let find = || {
+            let view = store.view();
+            view.images_by_checksum(checksum).filter(fits).find(|image| image.check_usable().is_ok()).cloned()
+        };
+        while let Some(image) = find() {
             if self.has_files(store, &image).await? {
                 return Ok(Some(image));
             }
@@ -186,6 +214,7 @@ impl ImageStore {
     /// Removes the files of an image that has no row any more. What cannot be removed now goes at the next start.
     async fn remove_files(&self, id: ImageId) {
         self.shelf.forget(id);
+        self.unstage(id).await;
         let folder = self.folder_of(id);
         let removed = tokio::task::spawn_blocking(move || remove_folder(&folder)).await;
         if let Err(error) = removed.unwrap_or_else(|error| Err(std::io::Error::other(error.to_string()))) {
@@ -212,20 +241,21 @@ const FILES_GONE: &str = "its files are gone from the data folder: delete it and
 
 fn known(view: &View, wanted: &WantedImage) -> Result<Arc<Image>, ImageError> {
     let image = find(view, &wanted.source).ok_or_else(|| ImageError::Unknown(wanted.source.clone()))?;
-    match &image.status {
-        ImageStatus::Active => {}
-        ImageStatus::Queued => {
-            return Err(ImageError::NotReady(wanted.source.clone(), "its data is not here yet".into()));
-        }
-        ImageStatus::Failed(why) => return Err(ImageError::NotReady(wanted.source.clone(), why.clone())),
-    }
-    if let Some(expected) = wanted.checksum.as_ref().filter(|expected| **expected != image.checksum) {
-        return Err(ImageError::checksum(&wanted.source, expected, image.checksum.hex.clone()));
+    image.check_usable().map_err(|why| ImageError::NotReady(wanted.source.clone(), why))?;
+    if let Some(expected) = wanted.checksum.as_ref().filter(|expected| image.checksum.as_ref() != Some(*expected)) {
+        let got = image.checksum.as_ref().map(|checksum| checksum.hex.clone()).unwrap_or_default();
+        return Err(ImageError::checksum(&wanted.source, expected, got));
     }
     Ok(image.clone())
 }
 
-/// The image with this id or name.
+/// For whom a job works: the project that has the node now.
+fn project_of(view: &View, job: JobId) -> Option<String> {
+    let settings = &view.node(view.job(job)?.node)?.settings;
+    settings.lessee.clone().or_else(|| settings.owner.clone())
+}
+
+/// The image with this id or name; of a name that projects use, too, the box's own image.
 pub fn find<'a>(view: &'a View, ident: &str) -> Option<&'a Arc<Image>> {
     match Uuid::parse_str(ident) {
         Ok(id) => view.image(ImageId(id)),
@@ -248,6 +278,10 @@ fn sweep(folder: &Path, view: &View) -> std::io::Result<()> {
         let name = name.to_string_lossy();
         let goes = match Uuid::parse_str(&name) {
             Ok(id) => !is_active(id),
+            Err(_) if staged::image_of(&name).is_some() => {
+                let waits = |id| view.image(id).is_some_and(|image| image.status == ImageStatus::Queued);
+                !staged::image_of(&name).is_some_and(waits)
+            }
             // Other names are not ours: they stay.
             Err(_) => name == "incoming" || name.starts_with(SWEPT),
         };
@@ -267,9 +301,10 @@ fn sweep(folder: &Path, view: &View) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Removes a folder with all that is in it; none is fine too.
+/// Removes a folder with all that is in it, or a file; none is fine too.
 fn remove_folder(folder: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
+    let removed = if folder.is_file() { std::fs::remove_file(folder) } else { std::fs::remove_dir_all(folder) };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

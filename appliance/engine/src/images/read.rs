@@ -13,6 +13,8 @@ pub struct StoredImage {
     map_size: u64,
     data: File,
     data_size: u64,
+    /// The file as it was given, where it cannot be made from the frames.
+    given: Option<(File, u64)>,
     /// Only who reads the raw disk needs the map itself.
     parsed: OnceLock<ImageMap>,
 }
@@ -21,7 +23,15 @@ impl StoredImage {
     pub(super) fn open(folder: &Path) -> io::Result<StoredImage> {
         let (map, data) = (File::open(folder.join("map.json"))?, File::open(folder.join("data"))?);
         let (map_size, data_size) = (map.metadata()?.len(), data.metadata()?.len());
-        Ok(StoredImage { map, map_size, data, data_size, parsed: OnceLock::new() })
+        let given = match File::open(folder.join("given")) {
+            Ok(file) => {
+                let size = file.metadata()?.len();
+                Some((file, size))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(StoredImage { map, map_size, data, data_size, given, parsed: OnceLock::new() })
     }
 
     /// Bytes of the map.
@@ -43,6 +53,24 @@ impl StoredImage {
     pub fn raw_step(&self, offset: u64) -> io::Result<u64> {
         let block = u64::from(self.parsed()?.block_size).max(1);
         Ok(block - offset % block)
+    }
+
+    /// Bytes of the file as it was given.
+    pub fn given_size(&self) -> io::Result<u64> {
+        self.given.as_ref().map_or_else(|| self.raw_size(), |(_, size)| Ok(*size))
+    }
+
+    /// What is best read at once of it from `offset` on.
+    pub fn given_step(&self, offset: u64) -> io::Result<u64> {
+        if self.given.is_some() { Ok(1 << 20) } else { self.raw_step(offset) }
+    }
+
+    /// Fills `buffer` with the file as it was given, from `offset` on.
+    pub fn read_given(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match &self.given {
+            Some((file, _)) => file.read_exact_at(buffer, offset),
+            None => self.read_raw(buffer, offset),
+        }
     }
 
     fn parsed(&self) -> io::Result<&ImageMap> {

@@ -6,6 +6,7 @@
 use super::ImageError;
 use super::space::Claim;
 use leasehold_domain::image::HashAlgorithm;
+use md5::Md5;
 use sha2::{Digest, Sha256, Sha512};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -47,7 +48,33 @@ impl Hasher {
     }
 }
 
-type Work = JoinHandle<std::io::Result<(Hasher, Vec<u8>)>>;
+/// All digests of what passes.
+struct Digests {
+    checked: Hasher,
+    md5: Option<Md5>,
+}
+
+impl Digests {
+    fn update(&mut self, bytes: &[u8]) {
+        self.checked.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
+    }
+}
+
+/// What came of a file that came whole.
+pub(super) struct Taken {
+    /// The digest in hex.
+    pub(super) hex: String,
+    /// Where it was asked for.
+    pub(super) md5: Option<String>,
+    pub(super) size: u64,
+    /// On what was written.
+    pub(super) claim: Claim,
+}
+
+type Work = JoinHandle<std::io::Result<(Digests, Vec<u8>)>>;
 
 /// A file in the making.
 pub(super) struct Sink {
@@ -56,7 +83,7 @@ pub(super) struct Sink {
     /// The chunk before this one, still being hashed and written.
     work: Option<Work>,
     /// Here while nothing is being hashed.
-    idle: Option<(Hasher, Vec<u8>)>,
+    idle: Option<(Digests, Vec<u8>)>,
     taken: u64,
     written: u64,
     limit: u64,
@@ -67,8 +94,17 @@ impl Sink {
     /// Makes the file `path`; more than `limit` bytes are refused.
     pub(super) fn new(path: &Path, algorithm: HashAlgorithm, limit: u64, claim: Claim) -> Result<Sink, ImageError> {
         let file = Arc::new(File::create_new(path)?);
-        let idle = Some((Hasher::new(algorithm), Vec::with_capacity(CHUNK)));
+        let digests = Digests { checked: Hasher::new(algorithm), md5: None };
+        let idle = Some((digests, Vec::with_capacity(CHUNK)));
         Ok(Sink { file, buffer: Vec::with_capacity(CHUNK), work: None, idle, taken: 0, written: 0, limit, claim })
+    }
+
+    /// Makes an MD5, too, for clients that compare nothing else. To be said before the first byte.
+    pub(super) fn with_md5(mut self) -> Sink {
+        if let Some((digests, _)) = &mut self.idle {
+            digests.md5 = Some(Md5::new());
+        }
+        self
     }
 
     pub(super) fn taken(&self) -> u64 {
@@ -93,7 +129,7 @@ impl Sink {
     }
 
     /// Waits for the chunk that is being worked on.
-    async fn settle(&mut self) -> Result<(Hasher, Vec<u8>), ImageError> {
+    async fn settle(&mut self) -> Result<(Digests, Vec<u8>), ImageError> {
         match (self.work.take(), self.idle.take()) {
             (Some(work), _) => Ok(work.await.map_err(|error| std::io::Error::other(error.to_string()))??),
             (None, Some(idle)) => Ok(idle),
@@ -121,11 +157,12 @@ impl Sink {
         Ok(())
     }
 
-    /// Everything came: the digest in hex, and the claim on what was written.
-    pub(super) async fn finish(mut self) -> Result<(String, Claim), ImageError> {
+    /// Everything came.
+    pub(super) async fn finish(mut self) -> Result<Taken, ImageError> {
         self.pass_on().await?;
-        let (hasher, _) = self.settle().await?;
+        let (digests, _) = self.settle().await?;
         self.file.set_len(self.taken)?;
-        Ok((hasher.hex(), self.claim))
+        let md5 = digests.md5.map(|md5| hex::encode(md5.finalize()));
+        Ok(Taken { hex: digests.checked.hex(), md5, size: self.taken, claim: self.claim })
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Space {
     quota: Option<u64>,
     /// Bytes that claims hold: what imports in progress wrote or may write at once.
     claimed: AtomicU64,
+    /// Bytes of files that come in parts and wait for the rest.
+    pub(super) staged: AtomicU64,
     /// Who makes room does so alone, else two would evict an image each where one is enough.
     making_room: tokio::sync::Mutex<()>,
 }
@@ -43,15 +45,16 @@ pub struct Usage {
 }
 
 impl Space {
-    pub(super) fn new(folder: PathBuf, reserve: u64, quota: Option<u64>) -> Space {
-        Space { folder, reserve, quota, claimed: AtomicU64::new(0), making_room: tokio::sync::Mutex::default() }
+    pub(super) fn new(folder: PathBuf, reserve: u64, quota: Option<u64>, staged: u64) -> Space {
+        let (claimed, staged) = (AtomicU64::new(0), AtomicU64::new(staged));
+        Space { folder, reserve, quota, claimed, staged, making_room: tokio::sync::Mutex::default() }
     }
 
     /// How full the folder is; what is evictable is left at 0.
     fn measure(&self, view: &View) -> std::io::Result<Usage> {
         let stat = rustix::fs::statvfs(&self.folder)?;
         let stored = view.images().map(|image| stored_size(image)).sum::<u64>();
-        let temporary = self.claimed.load(Ordering::Acquire);
+        let temporary = self.claimed.load(Ordering::Acquire) + self.staged.load(Ordering::Acquire);
         let mut free = stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(self.reserve);
         if let Some(quota) = self.quota {
             free = free.min(quota.saturating_sub(stored).saturating_sub(temporary));

@@ -3,7 +3,7 @@
 use super::*;
 use jiff::{SignedDuration, Timestamp};
 use leasehold_domain::command::Context;
-use leasehold_domain::image::{HashAlgorithm, ImageContent};
+use leasehold_domain::image::{Card, HashAlgorithm, ImageContent};
 use leasehold_domain::{Change, decide};
 use leasehold_store::Options;
 use sha2::{Digest, Sha256, Sha512};
@@ -395,11 +395,12 @@ fn old_image(rig: &Rig, name: Option<&str>, source_url: Option<&str>, stored_siz
         id: ImageId(Uuid::new_v4()),
         name: name.map(str::to_owned),
         source_url: source_url.map(str::to_owned),
-        checksum: sha256(Uuid::new_v4().as_bytes()),
+        checksum: Some(sha256(Uuid::new_v4().as_bytes())),
         status: ImageStatus::Active,
         content: Some(content),
         created_at: then,
         used_at: then,
+        card: Card::default(),
     };
     let folder = rig.folder.path().join("images").join(image.id.to_string());
     std::fs::create_dir(&folder).expect("a folder");

@@ -37,9 +37,9 @@ impl ImageStore {
         let view = store.view();
         let id = ImageId(Uuid::new_v4());
         let known = view.image_by_checksum(&checksum).filter(|image| image.name.as_deref() != Some(name));
-        let replaces = view
-            .image_by_name(name)
-            .is_some_and(|image| matches!(image.status, ImageStatus::Failed(_)) || image.checksum == checksum);
+        let replaces = view.image_by_name(name).is_some_and(|image| {
+            matches!(image.status, ImageStatus::Failed(_)) || image.checksum.as_ref() == Some(&checksum)
+        });
         if let Some(image) = known {
             foresee(store, &Command::NameImage { id: image.id, name: name.to_owned() }, &actor)?;
         } else if !replaces {

@@ -114,7 +114,11 @@ pub(crate) fn command(view: &View, wish: &Wish, fresh: u128) -> Command {
     let node = |number: &u8| node_id((*number).into());
     let job = JobId(Uuid::from_u128(fresh));
     match wish {
-        Wish::CreateNode(id, name) => Command::CreateNode { id: node(id), settings: Box::new(settings(*name)), start: leasehold_domain::command::NodeStart::default() },
+        Wish::CreateNode(id, name) => Command::CreateNode {
+            id: node(id),
+            settings: Box::new(settings(*name)),
+            start: leasehold_domain::command::NodeStart::default(),
+        },
         Wish::ChangeNode(id, name, stale) => {
             let revision = view.node(node(id)).map_or(0, |node| node.revision) + u64::from(*stale);
             Command::ChangeNode { id: node(id), revision, settings: Box::new(settings(*name)), maintenance: None }
@@ -167,8 +171,17 @@ pub(crate) fn command(view: &View, wish: &Wish, fresh: u128) -> Command {
                 0 => {
                     let checksum = Checksum { algorithm: HashAlgorithm::Sha256, hex: "a".repeat(64) };
                     let (name, source_url, status, content) = (None, None, ImageStatus::Queued, None);
-                    let image =
-                        Image { id, name, source_url, checksum: Some(checksum), status, content, created_at: now, used_at: now, card: Card::default() };
+                    let image = Image {
+                        id,
+                        name,
+                        source_url,
+                        checksum: Some(checksum),
+                        status,
+                        content,
+                        created_at: now,
+                        used_at: now,
+                        card: Card::default(),
+                    };
                     Command::AddImage(Box::new(image))
                 }
                 1 => {
