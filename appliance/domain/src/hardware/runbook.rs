@@ -27,7 +27,7 @@ pub struct Runbook {
     /// Everybody may use it; then nobody owns it.
     pub public: bool,
     pub owner: Option<String>,
-    /// The nodes that it is for have one of these, or a trait of its name.
+    /// The nodes that it is for have one of these.
     pub traits: BTreeSet<String>,
     pub extra: Map<String, Value>,
 }
@@ -67,10 +67,14 @@ impl Kind for Runbook {
 }
 
 impl Runbook {
-    /// The node is one that the runbook was written for.
-    pub fn suits(&self, node: &Node) -> bool {
+    /// The node is one that the runbook was written for. `by_name`: as before API version 1.112, where its name was the
+    /// trait of those nodes.
+    pub fn suits(&self, node: &Node, by_name: bool) -> bool {
         let traits = &node.settings.traits;
-        traits.contains(&self.name) || self.traits.iter().any(|name| traits.contains(name))
+        match by_name {
+            true => traits.contains(&self.name),
+            false => self.traits.iter().any(|name| traits.contains(name)),
+        }
     }
 
     /// The steps in the order in which they are to be done.

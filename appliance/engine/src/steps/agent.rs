@@ -108,21 +108,26 @@ fn node_for_agent(node: &Node) -> Value {
     })
 }
 
-/// Wipes the disks: the steps that a user named, or the automatic wipe as configured.
+/// Wipes the disks: the steps that a user or a deploy template named, or the automatic wipe as configured.
 pub(super) async fn wipe(engine: &Engine, job: &Job) -> Outcome {
     let node = super::node_of(engine, job)?;
     let automatic = match engine.settings.wipe {
         Wipe::Full => "erase_devices",
         Wipe::Metadata => "erase_devices_metadata",
     };
-    let asked = match (job.kind, job.input.clean_steps.as_slice()) {
-        (JobKind::Clean, steps) if !steps.is_empty() => steps.to_vec(),
-        _ => vec![json!({"interface": "deploy", "step": automatic})],
+    let (command, named) = match job.kind {
+        JobKind::Deploy => ("deploy.execute_deploy_step", job.input.deploy_steps.as_slice()),
+        JobKind::Clean => ("clean.execute_clean_step", job.input.clean_steps.as_slice()),
+        _ => ("clean.execute_clean_step", &[][..]),
+    };
+    let asked = match named {
+        [] => vec![json!({"interface": "deploy", "step": automatic})],
+        steps => steps.to_vec(),
     };
     let mut last = None;
     for (nth, step) in asked.iter().enumerate() {
         let params = object(json!({"step": step, "node": node_for_agent(&node), "ports": []}));
-        let done = carry_out(engine, job, StepName::Wipe, "clean.execute_clean_step", nth, &params).await?;
+        let done = carry_out(engine, job, StepName::Wipe, command, nth, &params).await?;
         last = done.command_result.as_ref().and_then(describe);
     }
     let names: Vec<_> = asked.iter().filter_map(|step| step.get("step")?.as_str()).collect();
