@@ -3,14 +3,14 @@
 //! A command's rows are made in full before any of it counts: a command that is refused, panics, or has a value that
 //! cannot be written leaves no trace in its batch.
 
-use crate::audit::{self, AuditEntry, Outcome};
+use crate::audit::{self, AuditEntry};
 use crate::codec;
 use crate::error::{Fault, SubmitError};
 use crate::event_log::{Cursor, Recorded};
 use crate::live;
 use crate::schema::Counters;
 use crate::store::Rules;
-use crate::tables::{self, AUDIT, EVENTS, Keep, Op};
+use crate::tables::{self, EVENTS, Keep, Op};
 use jiff::Timestamp;
 use leasehold_domain::event::Event;
 use leasehold_domain::view::{Change, View};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) events: u64,
-    pub(crate) audit: u64,
+    pub(crate) audit: audit::Limit,
     pub(crate) jobs_per_node: usize,
 }
 
@@ -114,12 +114,8 @@ impl Batch {
             events.push(Recorded { cursor: Cursor(number), event: Arc::new(event) });
         }
         let audit_row = if audit::is_audited(&context.actor) {
-            let (what, subject) = audit::describe(command);
-            let actor = context.actor.to_string();
-            let entry = AuditEntry { at: context.now, actor, what, subject, outcome: Outcome::Done };
-            let number = counters.next_audit;
-            counters.next_audit += 1;
-            Some((number, codec::encode(&entry).map_err(unwritable)?))
+            let entry = audit::entry(&self.view, command, context, &decision.changes);
+            Some(next_entry(&mut counters, &entry).map_err(unwritable)?)
         } else {
             None
         };
@@ -129,11 +125,8 @@ impl Batch {
 
     /// Adds a row to the audit that belongs to no command of the batch.
     pub(crate) fn add_audit(&mut self, entry: &AuditEntry) {
-        match codec::encode(entry) {
-            Ok(row) => {
-                self.audit_rows.push((self.counters.next_audit, row));
-                self.counters.next_audit += 1;
-            }
+        match next_entry(&mut self.counters, entry) {
+            Ok(row) => self.audit_rows.push(row),
             Err(error) => tracing::error!(%error, "an audit row cannot be written"),
         }
     }
@@ -142,9 +135,18 @@ impl Batch {
     pub(crate) fn write(&self, transaction: &WriteTransaction, limits: Limits) -> Result<(), Fault> {
         tables::carry_out(transaction, &self.ops)?;
         append(transaction, EVENTS, &self.event_rows, self.counters.next_event, limits.events, event_time)?;
-        append(transaction, AUDIT, &self.audit_rows, self.counters.next_audit, limits.audit, audit_time)?;
+        audit::append(transaction, &self.audit_rows, limits.audit)?;
         self.counters.write(transaction)
     }
+}
+
+/// An entry as the audit's next row, bound to the one before it.
+fn next_entry(counters: &mut Counters, entry: &AuditEntry) -> Result<(u64, Vec<u8>), codec::CodecError> {
+    let number = counters.next_audit;
+    let (link, row) = audit::encode(&counters.audit_head, number, entry)?;
+    counters.next_audit += 1;
+    counters.audit_head = link;
+    Ok((number, row))
 }
 
 fn append(
@@ -169,8 +171,4 @@ fn append(
 
 pub(crate) fn event_time(row: &[u8]) -> Result<Timestamp, codec::CodecError> {
     codec::decode::<Event>(row).map(|event| event.at)
-}
-
-pub(crate) fn audit_time(row: &[u8]) -> Result<Timestamp, codec::CodecError> {
-    codec::decode::<AuditEntry>(row).map(|entry| entry.at)
 }

@@ -5,7 +5,7 @@
 //! (events, audit, jobs, inventory) read from disk when somebody asks, and the trace of a booting machine.
 //! Each acknowledged command is on disk with its events and its audit row, or nothing of it is.
 
-mod audit;
+pub mod audit;
 mod base;
 mod batch;
 mod codec;
@@ -23,7 +23,7 @@ mod store;
 mod tables;
 pub mod trace;
 
-pub use audit::{AuditEntry, Outcome};
+pub use audit::{AuditEntry, AuditFilter, AuditPage, AuditRow, Outcome, Source, Verified};
 pub use disk::{Disk, DiskAccess, RealDisk};
 pub use error::{OpenError, ReadError, SubmitError};
 pub use event_log::{Cursor, CursorError, EventPage, Recorded};

@@ -3,6 +3,8 @@
 //! A migration is a function that turns the tables of schema n into those of n + 1; all that are missing run in one
 //! transaction, so that a program killed in between finds either schema.
 
+use crate::audit;
+use crate::audit::chain::{Link, START};
 use crate::codec;
 use crate::error::Fault;
 use crate::tables::{self, AUDIT, COLD, EVENTS, LIVE, META, kind};
@@ -15,7 +17,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub(crate) type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
 
 /// All migrations: the number of them is the schema that this program writes.
-pub(crate) const MIGRATIONS: &[Migration] = &[create_tables, users_to_identity];
+pub(crate) const MIGRATIONS: &[Migration] = &[create_tables, users_to_identity, chain_audit];
 
 const SCHEMA: &str = "schema";
 const COUNTERS: &str = "counters";
@@ -30,28 +32,32 @@ pub(crate) struct Counters {
     pub(crate) next_audit: u64,
     /// Order among DHCP bindings: the last one written of a client is the one that counts.
     pub(crate) next_order: u64,
+    /// The link of the audit's last entry.
+    pub(crate) audit_head: Link,
 }
 
 impl Counters {
-    fn to_bytes(self) -> [u8; 32] {
-        let mut bytes = [0; 32];
+    fn to_bytes(self) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        let (numbers, head) = bytes.split_at_mut(32);
         let fields = [self.batch, self.next_event, self.next_audit, self.next_order];
-        for (chunk, field) in bytes.chunks_exact_mut(8).zip(fields) {
+        for (chunk, field) in numbers.chunks_exact_mut(8).zip(fields) {
             chunk.copy_from_slice(&field.to_be_bytes());
         }
+        head.copy_from_slice(&self.audit_head);
         bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Counters, Fault> {
         let mut fields = [0; 4];
-        if bytes.len() != 32 {
-            return Err(Fault::Damaged(format!("the counters have {} bytes instead of 32", bytes.len())));
-        }
-        for (field, chunk) in fields.iter_mut().zip(bytes.chunks_exact(8)) {
+        let wrong = || Fault::Damaged(format!("the counters have {} bytes instead of 64", bytes.len()));
+        let (numbers, head) = bytes.split_at_checked(32).ok_or_else(wrong)?;
+        let audit_head = head.try_into().map_err(|_| wrong())?;
+        for (field, chunk) in fields.iter_mut().zip(numbers.chunks_exact(8)) {
             *field = chunk.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
         }
         let [batch, next_event, next_audit, next_order] = fields;
-        Ok(Counters { batch, next_event, next_audit, next_order })
+        Ok(Counters { batch, next_event, next_audit, next_order, audit_head })
     }
 
     pub(crate) fn write(self, transaction: &WriteTransaction) -> Result<(), Fault> {
@@ -98,7 +104,7 @@ fn create_tables(transaction: &WriteTransaction) -> Result<(), Fault> {
     transaction.open_table(COLD)?;
     transaction.open_table(EVENTS)?;
     transaction.open_table(AUDIT)?;
-    let first = Counters { batch: 0, next_event: 1, next_audit: 1, next_order: 1 };
+    let first = Counters { batch: 0, next_event: 1, next_audit: 1, next_order: 1, audit_head: START };
     first.write(transaction)?;
     let mut key = [0_u8; 32];
     SystemRandom::new().fill(&mut key).map_err(|_| Fault::Io("the system gives no random numbers".into()))?;
@@ -119,6 +125,18 @@ fn users_to_identity(transaction: &WriteTransaction) -> Result<(), Fault> {
         let key = tables::room_key(kind::IDENTITY, &user.key().bytes());
         live.insert(key.as_slice(), codec::encode(&user)?.as_slice())?;
     }
+    Ok(())
+}
+
+/// Schema 3: the entries of the audit are a chain, and the counters know its last link.
+fn chain_audit(transaction: &WriteTransaction) -> Result<(), Fault> {
+    let audit_head = audit::chain_rows(transaction)?;
+    let mut table = transaction.open_table(META)?;
+    let mut bytes = table.get(COUNTERS)?.map(|value| value.value().to_vec()).unwrap_or_default();
+    // In schema 2 they end here.
+    bytes.resize(32, 0);
+    bytes.extend_from_slice(&audit_head);
+    table.insert(COUNTERS, bytes.as_slice())?;
     Ok(())
 }
 
@@ -202,6 +220,42 @@ mod tests {
     }
 
     #[test]
+    fn an_audit_of_schema_2_becomes_a_chain() {
+        #[derive(serde::Serialize)]
+        struct Old<'a> {
+            at: jiff::Timestamp,
+            actor: &'a str,
+            what: &'a str,
+            subject: Option<&'a str>,
+            outcome: audit::Outcome,
+        }
+        let database = database();
+        run(&database, &[create_tables, users_to_identity]).expect("schema 2");
+        let write = database.begin_write().expect("write");
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let refused = audit::Outcome::Refused { reason: "no".into(), count: 7, since: at };
+        for (number, outcome) in [(5, audit::Outcome::Done), (6, refused.clone()), (7, audit::Outcome::Done)] {
+            let old = Old { at, actor: "eve", what: "delete-node", subject: Some("n"), outcome };
+            let row = codec::encode(&old).expect("encoded");
+            write.open_table(tables::AUDIT).expect("audit").insert(number, row.as_slice()).expect("written");
+        }
+        let counters = Counters { batch: 9, next_event: 4, next_audit: 8, next_order: 2, audit_head: START };
+        let old = &counters.to_bytes()[..32];
+        write.open_table(META).expect("meta").insert(COUNTERS, old).expect("written");
+        write.commit().expect("committed");
+
+        run(&database, &[create_tables, users_to_identity, chain_audit]).expect("schema 3");
+        let read = database.begin_read().expect("read");
+        let after = Counters::read(&read).expect("counters");
+        assert_eq!(Counters { audit_head: START, ..after }, counters);
+        let verified = audit::verify(&read, (7, after.audit_head), None).expect("verified");
+        assert_eq!((verified.faults, verified.removed, verified.count), (Vec::new(), 4, 3));
+        let entries = audit::newest(&read, 10).expect("read");
+        assert_eq!(entries[1].outcome, refused);
+        assert_eq!((entries[2].actor.as_str(), entries[2].subject.as_deref()), ("eve", Some("n")));
+    }
+
+    #[test]
     fn a_failed_migration_leaves_the_old_schema() {
         let database = database();
         run(&database, &[create_tables]).expect("schema 1");
@@ -220,7 +274,7 @@ mod tests {
 
     #[test]
     fn counters_are_read_back() {
-        let counters = Counters { batch: 1, next_event: u64::MAX, next_audit: 3, next_order: 256 };
+        let counters = Counters { batch: 1, next_event: u64::MAX, next_audit: 3, next_order: 256, audit_head: [7; 32] };
         assert_eq!(Counters::from_bytes(&counters.to_bytes()), Ok(counters));
         assert!(Counters::from_bytes(&[0; 31]).is_err());
     }

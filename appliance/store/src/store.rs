@@ -1,6 +1,7 @@
 //! The store as the rest of the program sees it: a handle that is cheap to clone.
 
-use crate::audit::{self, AuditEntry, Refusals};
+use crate::audit::chain::Link;
+use crate::audit::{self, AuditEntry, AuditFilter, AuditPage, AuditRow, Refusals, Source, Verified};
 use crate::base::Base;
 use crate::committer::{Committer, Message, Request};
 use crate::disk::{Ballast, Disk, RealDisk};
@@ -60,6 +61,8 @@ pub struct Options {
     pub retry: Duration,
     pub events: Retention,
     pub audit: Retention,
+    /// The audit's entries take no more than so many bytes.
+    pub audit_bytes: u64,
     /// Ended jobs kept of each node, beside its last one.
     pub jobs_per_node: usize,
     /// How long refusals are gathered before they are written to the audit.
@@ -83,7 +86,8 @@ impl Default for Options {
             headroom_bytes: 8 << 20,
             retry: Duration::from_secs(1),
             events: Retention { at_most: 200_000, at_least: 10_000, days: 90 },
-            audit: Retention { at_most: 200_000, at_least: 10_000, days: 400 },
+            audit: Retention { at_most: 1_000_000, at_least: 10_000, days: 400 },
+            audit_bytes: 256 << 20,
             jobs_per_node: 50,
             gather_refusals: Duration::from_secs(5),
             trim_every: Duration::from_secs(600),
@@ -225,8 +229,16 @@ impl Store {
     /// Notes for the audit that something was refused before it became a command (a login, a missing right). Bounded:
     /// it never waits, and equal refusals are counted.
     pub fn note_refusal(&self, actor: &str, what: &str, subject: Option<&str>, reason: &str) {
-        let now = (self.shared.clock)();
-        self.shared.note_refusal(actor, what, subject, reason, now);
+        let source = Source::default();
+        let refusal = audit::Refusal { actor, source: &source, what, subject, reason };
+        self.shared.note_refusal(refusal, (self.shared.clock)());
+    }
+
+    /// The same of a user, with all that is known of him and his request.
+    pub fn note_refusal_of(&self, actor: &Actor, what: &str, subject: Option<&str>, reason: &str) {
+        let (name, source) = (actor.to_string(), Source::of(actor));
+        let refusal = audit::Refusal { actor: &name, source: &source, what, subject, reason };
+        self.shared.note_refusal(refusal, (self.shared.clock)());
     }
 
     /// The durable events after a cursor (`None`: from the oldest kept on) that `wanted` takes, `limit` at most. A page
@@ -260,6 +272,31 @@ impl Store {
     /// The newest rows of the audit, newest first. Refusals appear some seconds late, counted.
     pub async fn audit(&self, limit: usize) -> Result<Vec<AuditEntry>, ReadError> {
         self.read(move |read| audit::newest(read, limit)).await
+    }
+
+    /// The entries of the audit before this number (`None`: the newest) that are wanted, newest first.
+    pub async fn audit_page(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+        filter: AuditFilter,
+    ) -> Result<AuditPage, ReadError> {
+        self.read(move |read| audit::page(read, before, limit, &filter)).await
+    }
+
+    /// The entries after this number, oldest first, to be kept elsewhere; before them the number and link of the last one
+    /// that was removed by age or size.
+    pub async fn audit_rows_after(&self, after: u64, limit: usize) -> Result<(u64, Link, Vec<AuditRow>), ReadError> {
+        self.read(move |read| audit::rows_after(read, after, limit)).await
+    }
+
+    /// Follows the audit's whole chain; `noted` is an entry whose link was kept elsewhere.
+    pub async fn audit_verify(&self, noted: Option<(u64, Link)>) -> Result<Verified, ReadError> {
+        self.read(move |read| {
+            let counters = Counters::read(read)?;
+            audit::verify(read, (counters.next_audit.saturating_sub(1), counters.audit_head), noted)
+        })
+        .await
     }
 
     /// The jobs of a node, newest first: its timeline. Config drives are only in jobs that still run or were the last.
@@ -300,8 +337,8 @@ impl Store {
 }
 
 impl Shared {
-    pub(crate) fn note_refusal(&self, actor: &str, what: &str, subject: Option<&str>, reason: &str, at: Timestamp) {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).note(actor, what, subject, reason, at);
+    pub(crate) fn note_refusal(&self, refusal: audit::Refusal<'_>, at: Timestamp) {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).note(refusal, at);
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::Committer;
 use super::recovery::bad_health;
+use crate::audit;
 use crate::batch;
 use crate::error::Fault;
 use crate::store::Retention;
-use crate::tables::{self, AUDIT, EVENTS, Keep};
+use crate::tables::{self, EVENTS, Keep};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -50,25 +51,32 @@ impl Committer {
         let now = (self.options.clock)();
         let counters = self.counters;
         let (events, audit) = (keep(self.options.events, now), keep(self.options.audit, now));
+        let limit = audit::Limit {
+            at_most: audit.at_most,
+            bytes: self.options.audit_bytes,
+            at_least: audit.at_least,
+            since: audit.since,
+        };
         let due = self.shared.base.read(|read| {
             use redb::ReadableTable;
-            let oldest = |table: redb::ReadOnlyTable<u64, &'static [u8]>, time_of: fn(&[u8]) -> _, keep: Keep, next| {
-                let Some((key, value)) = table.first()? else { return Ok(false) };
-                let beyond = u64::saturating_sub(next, key.value()) > keep.at_least;
-                Ok::<_, Fault>(beyond && Result::map_or(time_of(value.value()), true, |at: Timestamp| at < keep.since))
+            let is_due = |keep: Keep, next: u64, first: u64, at: Option<Timestamp>| {
+                next.saturating_sub(first) > keep.at_least && at.is_none_or(|at| at < keep.since)
             };
-            let of_events = oldest(read.open_table(EVENTS)?, batch::event_time, events, counters.next_event)?;
-            let of_audit = oldest(read.open_table(AUDIT)?, batch::audit_time, audit, counters.next_audit)?;
-            Ok(of_events || of_audit)
+            let table = read.open_table(EVENTS)?;
+            let of_events = table.first()?.is_some_and(|(number, value)| {
+                is_due(events, counters.next_event, number.value(), batch::event_time(value.value()).ok())
+            });
+            let oldest = audit::first_time(read)?;
+            Ok(of_events || oldest.is_some_and(|(number, at)| is_due(audit, counters.next_audit, number, at)))
         });
         let trimmed = match due {
             Ok(false) => return,
             Ok(true) => self.shared.base.write(|transaction| {
-                let mut table = transaction.open_table(EVENTS)?;
-                tables::trim_sequence(&mut table, counters.next_event, events, TRIM_AT_ONCE, batch::event_time)?;
-                let mut table = transaction.open_table(AUDIT)?;
-                tables::trim_sequence(&mut table, counters.next_audit, audit, TRIM_AT_ONCE, batch::audit_time)?;
-                Ok(())
+                {
+                    let mut table = transaction.open_table(EVENTS)?;
+                    tables::trim_sequence(&mut table, counters.next_event, events, TRIM_AT_ONCE, batch::event_time)?;
+                }
+                audit::trim(transaction, limit, TRIM_AT_ONCE)
             }),
             Err(fault) => Err(fault),
         };

@@ -7,7 +7,7 @@
 mod housekeeping;
 mod recovery;
 
-use crate::audit::{self, AuditEntry};
+use crate::audit::{self, AuditEntry, Refusal, Source};
 use crate::batch::{Batch, Limits};
 use crate::disk::Ballast;
 use crate::error::{Fault, SubmitError};
@@ -159,7 +159,13 @@ impl Committer {
     fn limits(&self) -> Limits {
         Limits {
             events: self.options.events.at_most,
-            audit: self.options.audit.at_most,
+            // Age is a matter of housekeeping.
+            audit: audit::Limit {
+                at_most: self.options.audit.at_most,
+                bytes: self.options.audit_bytes,
+                at_least: self.options.audit.at_most,
+                since: Timestamp::MIN,
+            },
             jobs_per_node: self.options.jobs_per_node,
         }
     }
@@ -226,8 +232,10 @@ impl Committer {
         Tally::add(&self.shared.tally.refused, 1);
         if audit::is_audited(&request.actor) {
             let (what, subject) = audit::describe(&request.command);
-            let actor = request.actor.to_string();
-            self.shared.note_refusal(&actor, &what, subject.as_deref(), &refusal.to_string(), now);
+            let (actor, source) = (request.actor.to_string(), Source::of(&request.actor));
+            let (subject, reason) = (subject.as_deref(), refusal.to_string());
+            self.shared
+                .note_refusal(Refusal { actor: &actor, source: &source, what: &what, subject, reason: &reason }, now);
         }
     }
 
