@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use leasehold_domain::command::Command;
 use leasehold_domain::driver::{self, Interface};
+use leasehold_domain::hardware::{boot_volume, deploy_steps};
 use leasehold_domain::image::wanted_image;
 use leasehold_domain::node::Node;
 use serde_json::{Map, Value, json};
@@ -34,13 +35,15 @@ pub(super) async fn validate(
             node.title()
         )),
     };
-    let deploy = if fake { Ok(()) } else { wanted_image(&node).map(|_| ()) };
+    let image = if fake { Ok(()) } else { wanted_image(&node).map(|_| ()) };
+    let deploy = image.and_then(|()| deploy_steps(&view, &node, &[]).map(|_| ()));
     let rows = Interface::ALL.into_iter().map(|interface| {
         let verdict = match interface {
             _ if node.settings.lacks(interface) => without(&node, interface),
             Interface::Power | Interface::Management => said(bmc.clone()),
             Interface::Boot | Interface::Inspect => said(boot.clone()),
             Interface::Deploy => said(deploy.clone()),
+            Interface::Storage if !fake => said(boot_volume(&view, &node)),
             // True, and yet there is something to know.
             Interface::Network if !fake && node.settings.interface(interface) == "flat" => json!({
                 "result": true,

@@ -56,16 +56,30 @@ impl Room<'_> {
         if !inventory.is_object() {
             return Err(Refusal::Invalid("The inventory must be a JSON object.".into()));
         }
-        self.changes.push(Change::PutInventory(node.id, Arc::new(inventory.clone())));
-        self.tell(&node, What::InventorySaved);
         let wanted = |step: &StepRecord| step.name == StepName::AwaitInventory && step.state != StepState::Done;
-        if job.steps.iter().any(wanted) {
-            let mut changed = (*node).clone();
-            changed.inspection_finished_at = Some(self.context.now);
+        let inspects = job.steps.iter().any(wanted);
+        let mut changed = (*node).clone();
+        let mut kept = inventory.clone();
+        if inspects {
             let properties = &mut changed.settings.properties;
             for (key, value) in properties_of(inventory) {
                 properties.entry(key).or_insert(value);
             }
+            match self.apply_rules(&changed, inventory) {
+                Ok((settings, found)) => {
+                    changed.settings = settings;
+                    kept = found;
+                }
+                Err(why) => {
+                    self.changes.push(Change::PutInventory(node.id, Arc::new(kept)));
+                    return self.give_up(id, &node, why);
+                }
+            }
+        }
+        self.changes.push(Change::PutInventory(node.id, Arc::new(kept)));
+        self.tell(&node, What::InventorySaved);
+        if inspects {
+            changed.inspection_finished_at = Some(self.context.now);
             if waits_in(&job, StepName::AwaitInventory) {
                 let detail = Some(INVENTORY_ARRIVED.to_owned());
                 return self.finish_step(&job, &changed, StepName::AwaitInventory, &StepEnd::Done(detail));
@@ -79,6 +93,11 @@ impl Room<'_> {
     /// Notes that the agent gave up. The job is ended by its runner, which stops the machine first.
     pub(super) fn agent_failed(&mut self, id: JobId, boot: u32, message: &str) -> Result<Answer, Refusal> {
         let (_, node) = self.agent_job(id, boot)?;
+        self.give_up(id, &node, format!("The agent on the machine could not go on: {message}"))
+    }
+
+    /// Notes why the job cannot go on; its runner stops the machine and ends it.
+    fn give_up(&mut self, id: JobId, node: &Node, why: String) -> Result<Answer, Refusal> {
         let known = node.agent.clone().filter(|agent| agent.job == id);
         let contact = known.unwrap_or_else(|| AgentContact {
             job: id,
@@ -88,8 +107,7 @@ impl Room<'_> {
             last_seen: self.context.now,
             failure: None,
         });
-        let failure = Some(format!("The agent on the machine could not go on: {message}"));
-        let changed = Node { agent: Some(AgentContact { failure, ..contact }), ..(*node).clone() };
+        let changed = Node { agent: Some(AgentContact { failure: Some(why), ..contact }), ..node.clone() };
         Ok(Answer::Node(self.put_node(changed)))
     }
 }
