@@ -56,6 +56,8 @@ pub struct View {
     port_macs: OrdMap<Mac, PortId>,
     port_names: OrdMap<String, PortId>,
     node_ports: OrdSet<(NodeId, PortId)>,
+    /// Ports in the order of their creation.
+    port_order: OrdSet<(Timestamp, PortId)>,
     /// Running jobs, and the last one of each node.
     jobs: OrdMap<JobId, Arc<Job>>,
     node_jobs: OrdMap<NodeId, JobId>,
@@ -140,6 +142,14 @@ impl View {
 
     pub fn ports(&self) -> impl Iterator<Item = &Arc<Port>> {
         self.ports.values()
+    }
+
+    /// All ports, oldest first, from the one after `after` on.
+    pub fn ports_after(&self, after: Option<PortId>) -> impl Iterator<Item = &Arc<Port>> {
+        use std::ops::Bound;
+        let start = after.and_then(|id| self.ports.get(&id)).map(|port| (port.created_at, port.id));
+        let from = start.map_or(Bound::Unbounded, Bound::Excluded);
+        self.port_order.range((from, Bound::Unbounded)).filter_map(|(_, id)| self.ports.get(id))
     }
 
     pub fn ports_of(&self, node: NodeId) -> impl Iterator<Item = &Arc<Port>> {
@@ -272,6 +282,7 @@ impl View {
             self.port_names.insert(name.clone(), port.id);
         }
         self.node_ports.insert((port.settings.node, port.id));
+        self.port_order.insert((port.created_at, port.id));
         self.ports.insert(port.id, port.clone());
     }
 
@@ -282,6 +293,7 @@ impl View {
             self.port_names.remove(name);
         }
         self.node_ports.remove(&(old.settings.node, id));
+        self.port_order.remove(&(old.created_at, id));
     }
 
     /// A node's newest job stays for its timeline; an older one that has ended leaves memory (it is still on disk).

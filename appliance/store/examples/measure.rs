@@ -93,23 +93,18 @@ fn create(number: u32) -> Command {
         driver_info: driver_info.as_object().cloned().unwrap_or_default(),
         ..NodeSettings::default()
     };
-    Command::CreateNode { id: NodeId(Uuid::from_u128(number.into())), settings: Box::new(settings) }
+    Command::CreateNode {
+        id: NodeId(Uuid::from_u128(number.into())),
+        settings: Box::new(settings),
+        start: leasehold_domain::command::NodeStart::default(),
+    }
 }
 
 async fn enroll(store: &Store, number: u32) -> Result<(), Failed> {
     let actor = Actor::named("measure");
     store.submit(create(number), actor.clone()).await?;
     let [_, a, b, c] = number.to_be_bytes();
-    let settings = PortSettings {
-        node: NodeId(Uuid::from_u128(number.into())),
-        address: Mac([2, 0, 0, a, b, c]),
-        name: None,
-        pxe_enabled: true,
-        physical_network: None,
-        local_link_connection: Map::new(),
-        extra: Map::new(),
-        is_smartnic: false,
-    };
+    let settings = PortSettings::new(NodeId(Uuid::from_u128(number.into())), Mac([2, 0, 0, a, b, c]));
     let id = PortId(Uuid::from_u128(number.into()));
     store.submit(Command::CreatePort { id, settings: Box::new(settings) }, actor).await?;
     Ok(())

@@ -52,16 +52,7 @@ fn known(deploying: bool) -> View {
     view.apply(&Change::PutPort(Arc::new(Port {
         id: PortId(uuid(3)),
         revision: 0,
-        settings: PortSettings {
-            node: id,
-            address: Mac(MAC),
-            name: None,
-            pxe_enabled: true,
-            physical_network: None,
-            local_link_connection: serde_json::Map::new(),
-            extra: serde_json::Map::new(),
-            is_smartnic: false,
-        },
+        settings: PortSettings::new(id, Mac(MAC)),
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: None,
     })));

@@ -196,16 +196,7 @@ async fn a_database_of_a_newer_program_is_refused_in_words_and_left_alone() {
 
 async fn node_with_port(store: &Store) {
     store.submit(create(1, "one"), user()).await.expect("carried out");
-    let settings = PortSettings {
-        node: node_id(1),
-        address: "52:54:00:00:00:01".parse().expect("an address"),
-        name: None,
-        pxe_enabled: true,
-        physical_network: None,
-        local_link_connection: serde_json::Map::new(),
-        extra: serde_json::Map::new(),
-        is_smartnic: false,
-    };
+    let settings = PortSettings::new(node_id(1), "52:54:00:00:00:01".parse().expect("an address"));
     let command = Command::CreatePort { id: PortId(Uuid::from_u128(1)), settings: Box::new(settings) };
     store.submit(command, user()).await.expect("carried out");
 }

@@ -58,7 +58,11 @@ pub(crate) fn node_id(number: u128) -> NodeId {
 
 pub(crate) fn create(number: u128, name: &str) -> Command {
     let settings = NodeSettings { name: Some(name.into()), driver: "ipmi".into(), ..NodeSettings::default() };
-    Command::CreateNode { id: node_id(number), settings: Box::new(settings), start: leasehold_domain::command::NodeStart::default() }
+    Command::CreateNode {
+        id: node_id(number),
+        settings: Box::new(settings),
+        start: leasehold_domain::command::NodeStart::default(),
+    }
 }
 
 /// Waits until the store is in a state, with a deadline.

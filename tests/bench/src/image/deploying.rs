@@ -55,17 +55,8 @@ async fn enroll(store: &Store, image: ImageId) -> Result<()> {
         instance_info: info.as_object().cloned().unwrap_or_default(),
         ..NodeSettings::default()
     };
-    submit(store, Command::CreateNode { id: NODE, settings: Box::new(settings) }).await?;
-    let port = PortSettings {
-        node: NODE,
-        address: "02:ee:00:00:00:01".parse().map_err(|_| anyhow::anyhow!("no MAC"))?,
-        name: None,
-        pxe_enabled: true,
-        physical_network: None,
-        local_link_connection: Map::new(),
-        extra: Map::new(),
-        is_smartnic: false,
-    };
+    submit(store, Command::CreateNode { id: NODE, settings: Box::new(settings), start: leasehold_domain::command::NodeStart::default() }).await?;
+    let port = PortSettings::new(NODE, "02:ee:00:00:00:01".parse().map_err(|_| anyhow::anyhow!("no MAC"))?);
     submit(store, Command::CreatePort { id: PortId(Uuid::from_u128(7)), settings: Box::new(port) }).await
 }
 
