@@ -5,6 +5,8 @@
 
 mod agent;
 mod hardware;
+#[cfg(test)]
+mod hardware_tests;
 mod identity;
 mod image;
 mod job;
