@@ -294,14 +294,14 @@ fn chunks(
 
 /// What a `Range` header asks for (RFC 9110 §14): one range, or everything when it is not understood.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
+pub(crate) enum Asked {
     Whole,
     /// First and last byte, both included.
     Span(u64, u64),
     Outside,
 }
 
-fn range(text: &str, size: u64) -> Asked {
+pub(crate) fn range(text: &str, size: u64) -> Asked {
     let Some((first, last)) = text.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-')) else {
         return Asked::Whole;
     };

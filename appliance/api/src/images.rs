@@ -30,7 +30,7 @@ use tokio::time::timeout;
 /// Bytes of a JSON request: a URL and a digest.
 const JSON_LIMIT: usize = 64 << 10;
 /// A client that sends nothing for so long has gone.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 /// What is still read of a body that was refused, so that the client comes to read the refusal.
 const DRAINED: u64 = 64 << 20;
 const DRAINED_FOR: Duration = Duration::from_secs(5);
@@ -47,7 +47,11 @@ pub(crate) fn public_router(api: &Api) -> Router<Api> {
     routes().layer(middleware::from_fn_with_state(api.clone(), user_actor))
 }
 
+/// The box's own images, and an account of all of them, are its administrators' business; projects have the image API.
 async fn user_actor(State(_): State<Api>, caller: Caller, mut request: Request, next: Next) -> Response {
+    if let Err(refused) = caller.needs("context_is_admin", &()) {
+        return refused.into_response();
+    }
     request.extensions_mut().insert(caller.actor());
     next.run(request).await
 }
@@ -58,11 +62,7 @@ pub(crate) fn local_router() -> Router<Api> {
 }
 
 /// Puts the local user into the request's extensions.
-pub(crate) async fn local_actor(
-    Extension(connection): Extension<Connection>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn local_actor(Extension(connection): Extension<Connection>, mut request: Request, next: Next) -> Response {
     match connection.uid {
         Some(uid) => request.extensions_mut().insert(Actor::Local(uid)),
         None => return ApiError::new(StatusCode::FORBIDDEN, "This socket is for local users.").into_response(),
@@ -75,7 +75,10 @@ impl From<ImageError> for ApiError {
         let status = match &error {
             ImageError::Store(error) => return error.clone().into(),
             ImageError::Unknown(_) => StatusCode::NOT_FOUND,
-            ImageError::NotReady(..) | ImageError::Stopped => StatusCode::CONFLICT,
+            ImageError::NotReady(..) | ImageError::Stopped | ImageError::Offset { .. } | ImageError::Filling => {
+                StatusCode::CONFLICT
+            }
+            ImageError::Unready(_) => StatusCode::BAD_REQUEST,
             ImageError::Fetch { .. } | ImageError::Checksum { .. } | ImageError::Format(_) | ImageError::Forgotten => {
                 StatusCode::BAD_REQUEST
             }
@@ -107,7 +110,9 @@ fn document(image: &Image) -> Value {
         "status": image.status.name(),
         "reason": reason,
         "source_url": image.source_url,
-        "checksum": format!("{}:{}", image.checksum.algorithm.name(), image.checksum.hex),
+        "owner": image.card.owner,
+        "visibility": image.card.visibility.name(),
+        "checksum": image.checksum.as_ref().map(|checksum| format!("{}:{}", checksum.algorithm.name(), checksum.hex)),
         "format": content.map(|content| &content.given_format),
         "size": content.map(|content| content.raw_size),
         "sha256": content.map(|content| &content.raw_sha256),
@@ -221,7 +226,7 @@ async fn add_by_url(api: &Api, actor: Actor, body: Body) -> Result<Response, Api
     Ok(created(status, &image))
 }
 
-fn silent() -> ApiError {
+pub(crate) fn silent() -> ApiError {
     ApiError::new(StatusCode::REQUEST_TIMEOUT, format!("Nothing came for {} s.", SILENCE.as_secs()))
 }
 
@@ -253,11 +258,11 @@ async fn upload(
 }
 
 /// A body that is read to whatever end; the upload has a limit of its own.
-struct Limitless(Body);
+pub(crate) struct Limitless(pub(crate) Body);
 
 impl Limitless {
     /// Reads on for a moment: a client that is still sending would otherwise see a reset instead of the answer.
-    async fn drain(&mut self) {
+    pub(crate) async fn drain(&mut self) {
         let drained = async {
             let mut left = DRAINED;
             while let Some(Ok(frame)) = self.0.frame().await {

@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use leasehold_domain::command::Command;
 use leasehold_domain::driver::{self, Interface};
 use leasehold_domain::hardware::{boot_volume, deploy_steps};
-use leasehold_domain::image::wanted_image;
 use leasehold_domain::node::Node;
 use serde_json::{Map, Value, json};
 
@@ -35,7 +34,7 @@ pub(super) async fn validate(
             node.title()
         )),
     };
-    let image = if fake { Ok(()) } else { wanted_image(&node).map(|_| ()) };
+    let image = if fake { Ok(()) } else { crate::image::check_source(&view, &asked.caller, &node) };
     let deploy = image.and_then(|()| deploy_steps(&view, &node, &[]).map(|_| ()));
     let rows = Interface::ALL.into_iter().map(|interface| {
         let verdict = match interface {
@@ -44,12 +43,7 @@ pub(super) async fn validate(
             Interface::Boot | Interface::Inspect => said(boot.clone()),
             Interface::Deploy => said(deploy.clone()),
             Interface::Storage if !fake => said(boot_volume(&view, &node)),
-            // True, and yet there is something to know.
-            Interface::Network if !fake && node.settings.interface(interface) == "flat" => json!({
-                "result": true,
-                "reason": "Attachments are recorded and given their address by DHCP where the node stands; no switch is \
-                           set.",
-            }),
+            Interface::Network if !fake => super::vifs::verdict(&api, &view, &node),
             _ => json!({"result": true}),
         };
         (interface.name().to_owned(), verdict)

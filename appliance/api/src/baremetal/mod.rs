@@ -30,6 +30,7 @@ mod runbooks;
 mod states;
 mod steps;
 mod version;
+mod vifs;
 mod volume;
 
 use crate::Api;

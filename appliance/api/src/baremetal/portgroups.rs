@@ -17,8 +17,9 @@ use leasehold_domain::View;
 use leasehold_domain::hardware::{Body as Given, DEFAULT_MODE, HardwareRow, Kind, PORTGROUP_NAME, Portgroup, Record};
 use leasehold_domain::id::NodeId;
 use leasehold_domain::mac::Mac;
+use leasehold_domain::network::Place;
 use leasehold_domain::provision::ProvisionState;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 const SINCE: Since = Since { version: 23, what: "port groups", writing: StatusCode::NOT_FOUND };
@@ -59,14 +60,14 @@ impl Shown for Portgroup {
         member("standalone_ports_supported", 23),
     ];
 
-    fn members(record: &Record<Portgroup>, _: &View) -> Map<String, Value> {
+    fn members(record: &Record<Portgroup>, view: &View) -> Map<String, Value> {
         let body = &record.body;
         let members = [
             ("address", body.address.map(|address| address.to_string()).into()),
             ("category", body.category.clone().into()),
             ("dynamic_portgroup", false.into()),
             ("extra", body.extra.clone().into()),
-            ("internal_info", json!({})),
+            ("internal_info", super::vifs::attached(view, Place::Portgroup(record.id)).into()),
             ("mode", body.mode.clone().into()),
             ("name", body.name.clone().into()),
             ("node_uuid", body.node.to_string().into()),

@@ -94,6 +94,7 @@ pub(super) async fn provision(
     let job = JobId(Uuid::new_v4());
     check_state(&api, &node, verb, job)?;
     let input = Box::new(job_input(&api, &asked, &node, verb, job, &body).await?);
+    let actor = crate::image::may_deploy(&view, &asked.caller, &node, verb, actor)?;
     api.submit(Command::Provision { node: node.id, verb, job, input }, actor).await?;
     Ok(accepted(&asked, &ident, "states"))
 }

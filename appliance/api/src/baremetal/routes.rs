@@ -1,9 +1,9 @@
 //! Which path leads to which handler: nodes, ports, drivers and what belongs to them.
 
-use super::{details, drivers, history, list, management, nodes, ports, provision, ramdisk, states};
+use super::{details, drivers, history, list, management, nodes, ports, provision, ramdisk, states, vifs};
 use crate::Api;
 use axum::Router;
-use axum::routing::{any, get, post, put};
+use axum::routing::{any, delete, get, post, put};
 
 /// Nodes and what belongs to one.
 pub(super) fn of_nodes() -> Router<Api> {
@@ -21,6 +21,8 @@ pub(super) fn of_nodes() -> Router<Api> {
         .route("/bios", get(details::bios))
         .route("/bios/{setting}", get(details::bios_setting))
         .route("/firmware", get(details::firmware))
+        .route("/vifs", get(vifs::list).post(vifs::attach))
+        .route("/vifs/{vif}", delete(vifs::detach))
         .route("/maintenance", put(states::set_maintenance).delete(states::clear_maintenance))
         .route("/states", get(states::show))
         .route("/states/provision", put(provision::provision))
