@@ -39,7 +39,6 @@ const BODY_LIMIT: usize = 256 << 10;
 
 pub(crate) fn router() -> Router<Api> {
     let v2 = Router::new()
-        .route("/", get(discovery::resources))
         .route("/extensions", get(discovery::extensions))
         .route("/extensions/{alias}", get(discovery::extension))
         .route("/networks", get(networks::list).post(networks::create))
@@ -61,6 +60,7 @@ pub(crate) fn router() -> Router<Api> {
         .route("/network", get(discovery::versions))
         .route("/network/", get(discovery::versions))
         .route("/network/v2.0", get(discovery::resources))
+        .route("/network/v2.0/", get(discovery::resources))
         .nest("/network/v2.0", v2)
         .method_not_allowed_fallback(fault::no_such_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
