@@ -139,7 +139,7 @@ async fn job_input(
             ("service_steps", Verb::Service) => input.service_steps = steps::read(List::Service, value, node)?,
             ("deploy_steps", Verb::Deploy | Verb::Rebuild) => {
                 asked.needs(69, "deploy_steps")?;
-                steps::read(List::Deploy, value, node)?;
+                input.deploy_steps = steps::read(List::Deploy, value, node)?;
             }
             ("disable_ramdisk", Verb::Clean) => no_ramdisk(asked, 70, node, value)?,
             ("disable_ramdisk", Verb::Service) => no_ramdisk(asked, 108, node, value)?,

@@ -4,17 +4,11 @@ use super::asked::Asked;
 use super::states::unsupported;
 use crate::Api;
 use crate::error::ApiError;
-use leasehold_domain::View;
 use leasehold_domain::driver;
-use leasehold_domain::hardware::{RUNBOOK_NAME, Runbook};
-use leasehold_domain::id::RunbookId;
 use leasehold_domain::job::JobInput;
 use leasehold_domain::node::Node;
-use leasehold_domain::policy::Target;
 use leasehold_domain::provision::Verb;
-use serde_json::{Map, Value, json};
-use std::borrow::Cow;
-use uuid::Uuid;
+use serde_json::{Map, Value};
 
 /// What the steps are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +80,8 @@ fn check_form(list: List, step: &Map<String, Value>) -> Result<(), String> {
 }
 
 fn check_known(list: List, step: &Map<String, Value>, node: &Node) -> Result<(), ApiError> {
-    if driver::is_fake(&node.settings.driver) {
+    // What of a deployment can be asked for is decided with the templates of its instance.
+    if list == List::Deploy || driver::is_fake(&node.settings.driver) {
         return Ok(());
     }
     let text = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -113,7 +108,7 @@ pub(super) fn from_runbook(
     asked.needs(92, "runbook")?;
     let view = api.engine.view();
     let ident = body.get("runbook").and_then(Value::as_str).unwrap_or_default();
-    let steps = steps_of(&view, asked, node, ident)?;
+    let steps = super::runbooks::steps_for(&view, asked, node, ident)?;
     let (list, mine) = match verb {
         Verb::Clean => (List::Clean, &mut input.clean_steps),
         _ => (List::Service, &mut input.service_steps),
@@ -126,38 +121,6 @@ pub(super) fn from_runbook(
     }
     *mine = read(list, &Value::Array(steps), node)?;
     Ok(())
-}
-
-/// The steps of a runbook, in order.
-fn steps_of(view: &View, asked: &Asked, node: &Node, ident: &str) -> Result<Vec<Value>, ApiError> {
-    let runbooks = &view.hardware.runbooks;
-    let found = match Uuid::parse_str(ident) {
-        Ok(uuid) => runbooks.get(RunbookId(uuid)),
-        Err(_) => runbooks.find(RUNBOOK_NAME, ident),
-    };
-    let found = found.filter(|runbook| may_use(asked, &runbook.body));
-    let runbook = &found.ok_or_else(|| ApiError::not_found(format!("Runbook {ident} could not be found.")))?.body;
-    if !runbook.suits(node, asked.version.0 < 112) {
-        return Err(ApiError::bad_request(format!(
-            "Runbook {} has not been approved for node {}: the node has none of its traits.",
-            runbook.name, node.id
-        )));
-    }
-    let steps = runbook.ordered().into_iter();
-    Ok(steps.map(|step| json!({"interface": step.interface, "step": step.step, "args": step.args})).collect())
-}
-
-fn may_use(asked: &Asked, runbook: &Runbook) -> bool {
-    runbook.public || asked.caller.allows("baremetal:runbook:use", &Owned(runbook))
-}
-
-/// A runbook as rules see it.
-struct Owned<'a>(&'a Runbook);
-
-impl Target for Owned<'_> {
-    fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.0.owner.as_deref().filter(|_| name == "runbook.owner").map(Cow::Borrowed)
-    }
 }
 
 #[cfg(test)]

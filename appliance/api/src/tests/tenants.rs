@@ -8,23 +8,23 @@ use serde_json::{Value, json};
 const WORD: &str = "a sentence of one's own";
 
 /// A user in a project, by his token.
-struct Tenant {
-    project: String,
-    token: String,
+pub(super) struct Tenant {
+    pub(super) project: String,
+    pub(super) token: String,
 }
 
 /// One node that is owned and lent, and who has to do with it.
-struct Scene {
-    rig: Rig,
-    owner: Tenant,
-    lessee: Tenant,
-    stranger: Tenant,
-    node: String,
+pub(super) struct Scene {
+    pub(super) rig: Rig,
+    pub(super) owner: Tenant,
+    pub(super) lessee: Tenant,
+    pub(super) stranger: Tenant,
+    pub(super) node: String,
 }
 
 impl Scene {
     /// The owner's user has the first role in his project, the lessee's the second, the stranger is an admin of his.
-    async fn new(owner: &str, lessee: &str) -> Scene {
+    pub(super) async fn new(owner: &str, lessee: &str) -> Scene {
         let rig = Rig::new().await;
         let owner = tenant(&rig, "owner", owner).await;
         let lessee = tenant(&rig, "lessee", lessee).await;
@@ -46,7 +46,7 @@ impl Scene {
         Scene { rig, owner, lessee, stranger, node }
     }
 
-    async fn ask(&self, who: &Tenant, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+    pub(super) async fn ask(&self, who: &Tenant, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
         let headers = [("x-auth-token", who.token.as_str()), (VERSION, "1.115")];
         let answer = self.rig.ask(method, &format!("/baremetal/v1{path}"), body, &headers).await;
         (answer.status, answer.body)
