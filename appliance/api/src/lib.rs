@@ -7,23 +7,29 @@
 mod access;
 mod agent;
 mod appliance;
+mod audit;
 pub mod auth;
 mod baremetal;
 mod error;
 mod health;
+pub mod identity;
 mod idle;
+mod image;
 mod images;
 mod named;
+mod network;
 pub mod policy;
 pub mod serve;
+pub mod tenants;
 #[cfg(test)]
 mod tests;
 mod timeline;
 
 use arc_swap::ArcSwap;
-use auth::Passwords;
+use auth::{Guard, Passwords};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use jiff::Timestamp;
 use leasehold_domain::command::{Actor, Command};
 use leasehold_domain::policy::Policy;
@@ -39,10 +45,14 @@ const BODY_LIMIT: usize = leasehold_engine::config_drive::MAX_PACKED + (1 << 20)
 pub struct Api {
     pub engine: Engine,
     pub passwords: Arc<Passwords>,
+    /// What authentication remembers between requests, and its settings.
+    pub guard: Arc<Guard>,
     /// The rules in force; a checked reload swaps them.
     pub policy: Arc<ArcSwap<Policy>>,
     /// Where a reload finds them.
     pub policy_source: Arc<policy::Source>,
+    /// What a project may have of networks and images.
+    pub tenants: Arc<tenants::Tenants>,
     /// This box's name, shown as conductor.
     pub hostname: Arc<str>,
     pub started: Timestamp,
@@ -62,10 +72,15 @@ pub fn public(api: Api) -> Router {
     Router::new()
         .merge(baremetal::router(&api))
         .merge(appliance::router(&api))
+        .merge(identity::router())
+        .merge(network::router())
+        .merge(image::router())
         .merge(images::public_router(&api))
+        .merge(audit::public_router())
         .merge(health::public_router(&api))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
+        .layer(from_fn_with_state(api.clone(), audit::note_forbidden))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(api)
 }
@@ -83,9 +98,11 @@ pub fn boot(api: Api) -> Router {
 pub fn local(api: Api) -> Router {
     Router::new()
         .merge(appliance::local_router())
+        .merge(identity::local_router())
         .merge(images::local_router())
         .merge(health::local_router())
         .merge(policy::local_router())
+        .merge(audit::local_router())
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(1 << 20))

@@ -265,6 +265,13 @@ pub enum Command {
     },
 
     Image(ImageCommand),
+    /// A changed policy file is put in force: for the audit, which is all that changes here.
+    NotePolicy {
+        file: String,
+        /// The rules that say something else than before.
+        changed: Vec<String>,
+    },
+
     Identity(IdentityCommand),
     Network(NetworkCommand),
     Hardware(HardwareCommand),
@@ -306,6 +313,7 @@ impl Command {
             Command::DeleteImage { .. } => "delete-image",
             Command::EvictImage { .. } => "evict-image",
             Command::Image(command) => command.name(),
+            Command::NotePolicy { .. } => "reload-policy",
             Command::Identity(command) => command.name(),
             Command::Network(command) => command.name(),
             Command::Hardware(command) => command.name(),

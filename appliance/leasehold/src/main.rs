@@ -4,6 +4,7 @@
 //! this crate knows all others; it holds no rule and no protocol.
 
 mod account;
+mod audit;
 mod config;
 mod first_start;
 mod image;
@@ -47,6 +48,9 @@ enum Command {
     /// Who may do what: look at the rules, check and reload them, ask why.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Who did what: list, export and verify the audit.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Say which version this is.
     Version,
 }
@@ -136,6 +140,7 @@ fn main() -> ExitCode {
         Command::Node(command) => show::main(&command),
         Command::Image(command) => image::main(&command),
         Command::Account(command) => account::main(&command),
+        Command::Audit(command) => audit::main(&command),
         Command::Policy(command) => policy::main(&command),
         Command::Version => show::line(&format!("leasehold {}", env!("CARGO_PKG_VERSION"))),
     };

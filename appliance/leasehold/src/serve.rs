@@ -15,7 +15,7 @@ use leasehold_engine::images::{ImageSettings, ImageStore, Network, Patience, nev
 use leasehold_engine::tickets::Tickets;
 use leasehold_engine::{Engine, Settings};
 use leasehold_netboot::files::BootFiles;
-use leasehold_store::{KeySource, Options, Sealer, Store, Trace, TraceOptions};
+use leasehold_store::{KeySource, Options, Retention, Sealer, Store, Trace, TraceOptions};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -76,7 +76,7 @@ async fn run(config: &Config, ready_file: Option<&Path>) -> anyhow::Result<()> {
     first_start::make_folder(&state)?;
     netboot::check_interfaces(config)?;
     let interfaces = netboot::boot_interfaces(config)?;
-    let store = Store::open(&state, Options::default())?;
+    let store = Store::open(&state, store_options(config))?;
     let trace = Trace::open(&state, TraceOptions::default())?;
     let result = run_with(config, ready_file, &interfaces, &store, &trace).await;
     trace.close().await;
@@ -105,6 +105,7 @@ async fn run_with(
         guard: Arc::new(Guard::new(config.identity.settings())),
         policy: policy.into(),
         policy_source: Arc::new(config.policy.source()),
+        tenants: Arc::new(tenants(config, interfaces)),
         hostname: hostname().into(),
         started: Timestamp::now(),
         password_file: Arc::new(first_start::password_file(state)),
@@ -156,6 +157,12 @@ async fn run_with(
     }
 }
 
+fn store_options(config: &Config) -> Options {
+    let usual = Options::default();
+    let audit = Retention { days: config.audit.keep_days, ..usual.audit };
+    Options { audit, audit_bytes: config.audit.max_mib << 20, ..usual }
+}
+
 /// The sealing key: a systemd credential where there is one, else a file of our own.
 fn key_source(state: &Path) -> KeySource {
     const CREDENTIAL: &str = "leasehold-key";
@@ -202,6 +209,19 @@ fn engine(
         sealer,
         settings: Arc::new(settings),
     })
+}
+
+/// What projects may have, and where their machines stand.
+fn tenants(config: &Config, interfaces: &[BootInterface]) -> leasehold_api::tenants::Tenants {
+    let limits = &config.tenants;
+    leasehold_api::tenants::Tenants {
+        networks: limits.networks,
+        subnets: limits.subnets,
+        ports: limits.ports,
+        images: limits.images,
+        image_bytes: if limits.image_gib < 0 { -1 } else { limits.image_gib.saturating_mul(1 << 30) },
+        wires: interfaces.iter().map(|interface| interface.network).collect(),
+    }
 }
 
 /// Where no user may have the appliance fetch images from: its own inner addresses and the networks of the BMCs, which

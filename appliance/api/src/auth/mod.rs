@@ -147,7 +147,11 @@ impl FromRequestParts<Api> for Caller {
             api.guard.known.of(&view.identity, whose, &user, token.as_deref()).ok_or_else(unknown)?;
         let request = parts.extensions.get::<RequestId>().cloned();
         let policy = api.policy.load_full();
-        Ok(Caller { user, credentials, policy, scope, token, address: peer(parts), request })
+        let caller = Caller { user, credentials, policy, scope, token, address: peer(parts), request };
+        if let Some(witness) = parts.extensions.get::<crate::audit::Witness>() {
+            witness.saw(&caller);
+        }
+        Ok(caller)
     }
 }
 

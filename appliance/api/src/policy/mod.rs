@@ -4,6 +4,7 @@
 //! `POST /appliance/v1/policy/reload`, on the local socket. A file is read and checked as a whole ([`file`]); only then do
 //! its rules replace those in force, at once for every later request.
 
+mod explain;
 pub mod file;
 
 use crate::Api;
@@ -13,8 +14,9 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use leasehold_domain::command::Actor;
+use leasehold_domain::command::{Actor, Command};
 use leasehold_domain::policy::{Origin, Policy, Rule};
+use leasehold_store::SubmitError;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -41,6 +43,8 @@ pub enum LoadError {
     Read { path: PathBuf, error: std::io::Error },
     #[error("the policy file {path} is not used: {error}")]
     Wrong { path: PathBuf, error: file::FileError },
+    #[error("the rules stay as they were, because their change cannot be written to the audit: {0}")]
+    Audit(SubmitError),
 }
 
 impl Source {
@@ -89,10 +93,13 @@ pub async fn reload(api: &Api, actor: &Actor) -> Result<Vec<String>, LoadError> 
     let path = api.policy_source.path().unwrap_or(Path::new("")).display().to_string();
     let policy = loaded.inspect_err(|error| {
         tracing::error!(%actor, file = path, "the rules stay as they were: {error}");
-        api.engine.store.note_refusal(&actor.to_string(), "reload-policy", Some(&path), &error.to_string());
+        api.engine.store.note_refusal_of(actor, "reload-policy", Some(&path), &error.to_string());
     })?;
-    let old = api.policy.swap(Arc::new(policy));
-    let changed = changed(&old, &api.policy.load());
+    let changed = changed(&api.policy.load(), &policy);
+    let noted = Command::NotePolicy { file: path.clone(), changed: changed.clone() };
+    // What is not in the audit is not put in force.
+    api.submit(noted, actor.clone()).await.map_err(LoadError::Audit)?;
+    api.policy.store(Arc::new(policy));
     tracing::info!(%actor, file = path, changed = changed.len(), "the policy file was read; its rules are in force");
     Ok(changed)
 }
@@ -120,6 +127,7 @@ pub(crate) fn local_router() -> Router<Api> {
     Router::new()
         .route("/appliance/v1/policy", get(list))
         .route("/appliance/v1/policy/reload", post(reload_now))
+        .route("/appliance/v1/policy/explain", get(explain::explain))
         .layer(middleware::from_fn(local_actor))
 }
 

@@ -101,6 +101,7 @@ impl Room<'_> {
             Command::EvictImage { id } => self.evict_image(*id),
 
             Command::Image(command) => self.image_command(command),
+            Command::NotePolicy { .. } => Ok(Answer::Done),
             Command::Identity(command) => self.identity(command),
             Command::Network(command) => self.network(command),
             Command::Hardware(command) => self.hardware(command),

@@ -25,11 +25,13 @@ pub(crate) struct Config {
     #[serde(rename = "interface")]
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) images: Images,
+    pub(crate) tenants: Tenants,
     pub(crate) cleaning: Cleaning,
     pub(crate) power: Power,
     pub(crate) agent: Agent,
     pub(crate) identity: Identity,
     pub(crate) policy: Policy,
+    pub(crate) audit: Audit,
     pub(crate) log: Log,
 }
 
@@ -113,6 +115,26 @@ pub(crate) struct Images {
     pub(crate) quota_gib: Option<u64>,
 }
 
+/// What each project may have; -1: any number.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tenants {
+    pub(crate) networks: i64,
+    pub(crate) subnets: i64,
+    pub(crate) ports: i64,
+    pub(crate) images: i64,
+    /// All images of a project, as they were given, in GiB.
+    pub(crate) image_gib: i64,
+}
+
+impl Default for Tenants {
+    fn default() -> Tenants {
+        let usual = leasehold_api::tenants::Tenants::default();
+        let (networks, subnets, ports, images) = (usual.networks, usual.subnets, usual.ports, usual.images);
+        Tenants { networks, subnets, ports, images, image_gib: -1 }
+    }
+}
+
 /// What happens between two uses of a node.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -171,6 +193,15 @@ pub(crate) struct Identity {
     pub(crate) region: String,
 }
 
+/// How long it is kept who did what.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Audit {
+    pub(crate) keep_days: u32,
+    /// The most that it takes, in MiB; the oldest entries go first.
+    pub(crate) max_mib: u64,
+}
+
 /// The log on standard error.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -197,11 +228,13 @@ impl Default for Config {
             local: Local::default(),
             interfaces: Vec::new(),
             images: Images::default(),
+            tenants: Tenants::default(),
             cleaning: Cleaning::default(),
             power: Power::default(),
             agent: Agent::default(),
             identity: Identity::default(),
             policy: Policy::default(),
+            audit: Audit::default(),
             log: Log::default(),
         }
     }
@@ -275,6 +308,12 @@ impl Identity {
             link_lifetime: SignedDuration::from_hours(i64::from(self.link_hours)),
             region: self.region.clone(),
         }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Audit {
+        Audit { keep_days: 400, max_mib: 256 }
     }
 }
 
@@ -355,6 +394,9 @@ impl Config {
         }
         if self.images.reserve_mib > MOST_GIB << 10 {
             return wrong("images.reserve_mib", &format!("must be at most {}", MOST_GIB << 10));
+        }
+        if self.audit.keep_days == 0 || self.audit.max_mib == 0 || self.audit.max_mib > MOST_GIB {
+            return wrong("audit", &format!("keep_days must be at least 1, max_mib 1 to {MOST_GIB}"));
         }
         for (at, interface) in self.interfaces.iter().enumerate() {
             if interface.name.is_empty() || interface.name.len() > 15 {

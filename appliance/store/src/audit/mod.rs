@@ -88,6 +88,10 @@ pub(crate) fn is_audited(actor: &Actor) -> bool {
 /// The entry of a command that is carried out on this state with these changes.
 pub(crate) fn entry(view: &View, command: &Command, context: &Context, changes: &[Change]) -> AuditEntry {
     let (what, subject) = describe(command);
+    let change = match command {
+        Command::NotePolicy { changed, .. } => Some(serde_json::json!({"rules": changed})),
+        _ => difference::difference(view, changes),
+    };
     AuditEntry {
         at: context.now,
         actor: context.actor.to_string(),
@@ -95,7 +99,7 @@ pub(crate) fn entry(view: &View, command: &Command, context: &Context, changes: 
         what,
         subject,
         outcome: Outcome::Done,
-        change: difference::difference(view, changes),
+        change,
     }
 }
 
@@ -135,6 +139,7 @@ pub(crate) fn describe(command: &Command) -> (String, Option<String>) {
         | Command::DeleteImage { id }
         | Command::EvictImage { id } => (None, id.to_string()),
         Command::Image(command) => (None, command.image().to_string()),
+        Command::NotePolicy { file, .. } => (None, file.clone()),
         Command::Identity(command) => (None, command.subject()),
         Command::Network(command) => (None, command.subject()),
         Command::Hardware(command) => (None, command.subject()),

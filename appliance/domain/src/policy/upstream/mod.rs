@@ -2,13 +2,14 @@
 //!
 //! In: nothing. Out: [`tables`]: name, rule, the scopes it is for, the name it had earlier, the calls it guards. The tables
 //! are facts of Ironic 39, esi-leap 1.0, Neutron, Glance and Keystone of 2026 with new defaults and scopes enforced; what
-//! this program thinks better stands in the policy file that is shipped, not here.
+//! this program thinks better stands in the policy file that is shipped, not here. One table is its own ([`own`]).
 
 mod esi_leap;
 mod glance;
 mod ironic;
 mod keystone;
 mod neutron;
+mod own;
 
 use super::Credentials;
 
@@ -20,11 +21,19 @@ pub enum Service {
     Network,
     Image,
     Identity,
+    /// Not upstream's but the appliance's own.
+    Appliance,
 }
 
 impl Service {
-    pub const ALL: [Service; 5] =
-        [Service::Baremetal, Service::Lease, Service::Network, Service::Image, Service::Identity];
+    pub const ALL: [Service; 6] = [
+        Service::Baremetal,
+        Service::Lease,
+        Service::Network,
+        Service::Image,
+        Service::Identity,
+        Service::Appliance,
+    ];
 
     /// The type of the service in the catalog.
     pub fn name(self) -> &'static str {
@@ -34,6 +43,7 @@ impl Service {
             Service::Network => "network",
             Service::Image => "image",
             Service::Identity => "identity",
+            Service::Appliance => "appliance",
         }
     }
 }
@@ -105,12 +115,13 @@ impl Row {
 }
 
 /// All tables.
-pub fn tables() -> [(Service, &'static [Row]); 5] {
+pub fn tables() -> [(Service, &'static [Row]); 6] {
     [
         (Service::Baremetal, ironic::ROWS),
         (Service::Lease, esi_leap::ROWS),
         (Service::Network, neutron::ROWS),
         (Service::Image, glance::ROWS),
         (Service::Identity, keystone::ROWS),
+        (Service::Appliance, own::ROWS),
     ]
 }

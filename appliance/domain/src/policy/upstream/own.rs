@@ -1,0 +1,6 @@
+//! The appliance's own rules: `appliance:…`, for calls that no service upstream has.
+
+use super::{Row, Scopes};
+
+pub(super) const ROWS: &[Row] =
+    &[Row::new("appliance:audit:list", "role:reader and system_scope:all", Scopes::SYSTEM, "GET /appliance/v1/audit")];
