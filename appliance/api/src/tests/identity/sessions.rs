@@ -22,7 +22,7 @@ async fn a_session_looks_with_its_cookie_and_changes_with_its_second_token() {
     let cookie = cookie.split(';').next().expect("a value").to_owned();
     let csrf = opened.body["csrf_token"].as_str().expect("a token").to_owned();
     let secret = cookie.split_once('=').expect("a pair").1.to_owned();
-    let node = || json!({"driver": "ipmi", "name": "n1"});
+    let node = || json!({"driver": "ipmi"});
     let nodes = "/baremetal/v1/nodes";
     let with_cookie = ("cookie", cookie.as_str());
     assert_eq!(rig.ask("GET", nodes, Value::Null, &[with_cookie]).await.status, StatusCode::OK);
