@@ -1,6 +1,7 @@
 //! What most handlers of the bare-metal API begin with: who asks in which version, which node is meant, what the body says.
 
 use super::version::{Version, not_acceptable};
+use crate::Api;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use axum::Json;
@@ -9,9 +10,11 @@ use axum::http::{HeaderName, StatusCode, header};
 use leasehold_domain::View;
 use leasehold_domain::command::Actor;
 use leasehold_domain::id::NodeId;
+use leasehold_domain::job::JobKind;
 use leasehold_domain::node::Node;
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A JSON body, or why it is none.
@@ -90,6 +93,23 @@ fn find_in<'a>(view: &'a View, ident: &str, version: Version) -> Result<&'a Arc<
     };
     let short = ident.strip_suffix(".json").filter(|_| version.0 < PLAIN_NAMES);
     short.and_then(known).or_else(|| known(ident)).ok_or_else(|| no_node(ident))
+}
+
+/// How long a change of power that holds a node is waited for, as Ironic waits for a lock before it says 409.
+const SWITCHING: Duration = Duration::from_secs(3);
+
+/// Returns when no change of power holds the node, or after [`SWITCHING`]. Clients look at the power state, see what
+/// they wanted, and give the next command while the change is still being written down.
+pub(super) async fn settle(api: &Api, node: NodeId) {
+    let mut feed = api.engine.store.subscribe();
+    let is_switching = || {
+        let view = api.engine.view();
+        let job = view.node(node).and_then(|node| view.running_job(node));
+        job.is_some_and(|job| matches!(job.kind, JobKind::Power(_)))
+    };
+    let over = async { while is_switching() && feed.next().await.is_some() {} };
+    // Whoever still holds it then is named by the refusal.
+    let _late = tokio::time::timeout(SWITCHING, over).await;
 }
 
 /// What was sent, or a clear refusal of a body that is no JSON.

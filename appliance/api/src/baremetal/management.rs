@@ -1,6 +1,6 @@
 //! `management/*` and what else speaks to a BMC at once: boot device, indicators, NMI, virtual media, vendor methods.
 
-use super::asked::{Asked, Body};
+use super::asked::{Asked, Body, settle};
 use super::document::{boot_mode, links};
 use super::nodes::wanted;
 use super::query::flag;
@@ -60,8 +60,7 @@ pub(super) async fn set_boot_device(
     Path(ident): Path<String>,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    let view = api.engine.view();
-    let (node, _) = asked.node(&view, &ident, "baremetal:node:set_boot_device")?;
+    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:set_boot_device")?;
     let body = wanted(body, &["boot_device", "persistent"])?;
     let name = body.get("boot_device").and_then(Value::as_str).unwrap_or_default();
     let device = BootDevice::from_name(name)
@@ -72,7 +71,9 @@ pub(super) async fn set_boot_device(
         Some(Value::String(text)) => flag("persistent", text)?,
         Some(_) => return Err(ApiError::bad_request("persistent must be true or false.")),
     };
-    if let Some(step) = view.running_job(&node).and_then(|job| job.current()) {
+    settle(&api, node.id).await;
+    let view = api.engine.view();
+    if let Some(step) = view.node(node.id).and_then(|node| view.running_job(node)).and_then(|job| job.current()) {
         return Err(leasehold_domain::Refusal::Locked { node: node.title(), job: step.name.name() }.into());
     }
     let bmc = api.engine.bmcs.of(&node).map_err(|error| ApiError::bad_request(error.to_string()))?;

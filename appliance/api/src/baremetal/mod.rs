@@ -62,7 +62,9 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
             "/baremetal/v1/",
             get(v1_document).layer(middleware::from_fn_with_state(api.clone(), version::negotiate)),
         )
-        .nest("/baremetal/v1", v1)
+        .nest("/baremetal/v1", v1.clone())
+        // Without a version it is the only one that there is: what bookmarks point to.
+        .nest("/baremetal", v1)
 }
 
 /// The URL under which the caller reaches this API, from his own `Host`.

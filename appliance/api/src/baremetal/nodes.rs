@@ -1,6 +1,6 @@
 //! `/v1/nodes`: one node, creation, change, removal. Lists are in [`super::list`].
 
-use super::asked::{Asked, Body, json, new_uuid, object};
+use super::asked::{Asked, Body, json, new_uuid, object, settle};
 use super::document::{Shown, THRESHOLD};
 use super::patch::{self, NodePatch};
 use super::query::{self, Parameters, flag_of};
@@ -141,8 +141,17 @@ pub(super) async fn remove(
         StatusCode::FORBIDDEN => by_own(),
         _ => Err(error),
     })?;
+    settle(&api, node.id).await;
     api.submit(Command::DeleteNode { id: node.id }, actor).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A detachment that names nothing.
+pub(super) async fn no_vif(asked: Asked, Path(_): Path<String>) -> ApiError {
+    match super::version::needs(asked.version, 28, "The list of VIFs") {
+        Ok(()) => ApiError::bad_request("Name the VIF that is to be detached: DELETE …/vifs/VIF."),
+        Err(error) => error,
+    }
 }
 
 /// Reads the body of a `PUT` that says what is wanted, after policy.

@@ -1,6 +1,6 @@
 //! `/v1/ports`: network cards of nodes. A port is there for whoever sees its node.
 
-use super::asked::{Asked, Body, find, json, no_node, object, uuid};
+use super::asked::{Asked, Body, find, json, no_node, object, settle, uuid};
 use super::operations::Patch;
 use super::port_document::{LIST_FIELDS, PortField, check_creation, document, settings};
 use super::query::{self, Parameters};
@@ -419,6 +419,7 @@ pub(super) async fn remove(
     Path(ident): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let (port, node) = found(&asked, &api.engine.view(), &ident, "baremetal:port:delete")?;
+    settle(&api, node.id).await;
     api.submit(Command::DeletePort { id: port.id }, asked.caller.judged(&node)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

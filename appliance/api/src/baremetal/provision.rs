@@ -3,7 +3,7 @@
 //! Ironic's order: is the node there, may the caller, does the version know the verb, does the state allow it, is what
 //! comes with it in order. The state is decided in the domain; what comes with the verb is read here.
 
-use super::asked::{Asked, Body};
+use super::asked::{Asked, Body, settle};
 use super::nodes::wanted;
 use super::states::accepted;
 use super::steps::{self, List};
@@ -95,6 +95,7 @@ pub(super) async fn provision(
     check_state(&api, &node, verb, job)?;
     let input = Box::new(job_input(&api, &asked, &node, verb, job, &body).await?);
     let actor = crate::image::may_deploy(&view, &asked.caller, &node, verb, actor)?;
+    settle(&api, node.id).await;
     api.submit(Command::Provision { node: node.id, verb, job, input }, actor).await?;
     Ok(accepted(&asked, &ident, "states"))
 }

@@ -3,7 +3,6 @@
 use super::asked::{Asked, Body, object};
 use super::version::needs;
 use crate::error::ApiError;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use serde_json::Value;
 
@@ -35,7 +34,7 @@ pub(super) async fn lookup(asked: Asked) -> Result<StatusCode, ApiError> {
     Err(elsewhere())
 }
 
-pub(super) async fn heartbeat(asked: Asked, Path(_): Path<String>) -> Result<StatusCode, ApiError> {
+pub(super) async fn heartbeat(asked: Asked) -> Result<StatusCode, ApiError> {
     needs(asked.version, 22, "The heartbeat of a ramdisk")?;
     Err(elsewhere())
 }

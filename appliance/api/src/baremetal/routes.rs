@@ -21,13 +21,14 @@ pub(super) fn of_nodes() -> Router<Api> {
         .route("/bios", get(details::bios))
         .route("/bios/{setting}", get(details::bios_setting))
         .route("/firmware", get(details::firmware))
-        .route("/vifs", get(vifs::list).post(vifs::attach))
+        .route("/vifs", get(vifs::list).post(vifs::attach).delete(nodes::no_vif))
         .route("/vifs/{vif}", delete(vifs::detach))
         .route("/maintenance", put(states::set_maintenance).delete(states::clear_maintenance))
         .route("/states", get(states::show))
         .route("/states/provision", put(provision::provision))
         .route("/states/power", put(states::power))
         .route("/states/console", get(states::console).put(states::set_console))
+        .route("/states/{name}", any(states::no_such_state))
         .route("/states/raid", put(states::set_raid))
         .route("/states/boot_mode", put(states::set_boot_mode))
         .route("/states/secure_boot", put(states::set_secure_boot))
@@ -45,6 +46,7 @@ pub(super) fn of_nodes() -> Router<Api> {
         .route("/nodes/", get(list::list).post(nodes::create))
         .route("/nodes/detail", get(list::list_detail))
         .nest("/nodes/{node}", one)
+        .route("/nodes/states/console/{node}", get(states::console).put(states::set_console))
         .route("/shards", get(list::shards))
 }
 
@@ -70,5 +72,6 @@ pub(super) fn of_the_box() -> Router<Api> {
         .route("/conductors/{hostname}", get(drivers::conductor))
         .route("/events", post(ramdisk::events))
         .route("/lookup", get(ramdisk::lookup))
+        .route("/heartbeat", post(ramdisk::heartbeat))
         .route("/heartbeat/{node}", post(ramdisk::heartbeat))
 }

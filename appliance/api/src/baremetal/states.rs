@@ -1,6 +1,6 @@
 //! `states/*` beside provisioning, and `maintenance`: power, console, RAID, boot mode.
 
-use super::asked::{Asked, Body, json};
+use super::asked::{Asked, Body, json, settle};
 use super::document::{boot_mode, maybe_time, provision_state};
 use super::nodes::wanted;
 use super::query::flag;
@@ -91,6 +91,7 @@ pub(super) async fn power(
         let names: Vec<_> = PowerTarget::ALL.iter().map(|target| target.name()).collect();
         ApiError::bad_request(format!("'{name}' is not a power target; use one of: {}.", names.join(", ")))
     })?;
+    settle(&api, node.id).await;
     let command = Command::Power { node: node.id, target, job: JobId(Uuid::new_v4()), soft_timeout };
     api.submit(command, actor).await?;
     Ok(accepted(&asked, &ident, "states"))
@@ -216,6 +217,11 @@ pub(super) async fn console(
     let enabled = node.machine.console_enabled;
     let info = if enabled { json!({}) } else { Value::Null };
     Ok(Json(json!({"console_enabled": enabled, "console_info": info})))
+}
+
+/// For a state that there is not, or that is not set so.
+pub(super) async fn no_such_state(Path((_, name)): Path<(String, String)>) -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("The state {name} is not set like that."))
 }
 
 pub(super) async fn set_console(

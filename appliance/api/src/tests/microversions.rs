@@ -55,7 +55,8 @@ async fn members_appear_with_their_version() {
         ("instance_name", 104),
         ("health", 109),
     ] {
-        let node = |version: u16| rig.at(version, "GET", &format!("/nodes/{id}"), Value::Null);
+        let path = format!("/nodes/{id}");
+        let node = |version: u16| rig.at(version, "GET", &path, Value::Null);
         assert!(node(since - 1).await.1.get(member).is_none(), "{member} before 1.{since}");
         assert!(node(since).await.1.get(member).is_some(), "{member} in 1.{since}");
     }
