@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use serde_json::json;
 
 use crate::bmc::write_private;
 use crate::client::Client;
@@ -40,6 +41,8 @@ pub struct Appliance {
     state: PathBuf,
     socket: PathBuf,
     daemon: Option<Daemon>,
+    /// The administrator's, chosen after the first start.
+    password: Option<String>,
 }
 
 impl Appliance {
@@ -55,10 +58,11 @@ impl Appliance {
         let socket = home.join("local.sock");
         let content = LeaseholdConfig { state: &state, socket: &socket, boot_images: &built.boot_images, import };
         write_private(&config, &content.text())?;
-        Ok(Self { program: built.program.clone(), config, state, socket, daemon: None })
+        Ok(Self { program: built.program.clone(), config, state, socket, daemon: None, password: None })
     }
 
-    /// Starts it in the box and waits until it is ready.
+    /// Starts it in the box and waits until it is ready. The first time the administrator chooses his password: the one
+    /// that the appliance made is for nothing else.
     ///
     /// # Errors
     /// When it ends or is not ready in time; with the end of its log.
@@ -73,7 +77,22 @@ impl Appliance {
         })?;
         say::step("box", &format!("leasehold is ready (pid {})", daemon.pid()));
         self.daemon = Some(daemon);
+        if self.password.is_none() {
+            self.password = Some(self.choose_password(rack)?);
+        }
         Ok(())
+    }
+
+    fn choose_password(&self, rack: &Rack) -> Result<String> {
+        let file = self.state.join(PASSWORD_FILE);
+        let text = fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let (old, new) = (text.trim(), uuid::Uuid::new_v4().simple().to_string());
+        let client = Client::new(rack.port(), ADMINISTRATOR, old)?;
+        client.post("/appliance/v1/password", &json!({"old": old, "new": new}))?;
+        if file.exists() {
+            bail!("{} is still there after the administrator has chosen a password", file.display());
+        }
+        Ok(new)
     }
 
     /// Ends it in order.
@@ -98,22 +117,20 @@ impl Appliance {
         self.daemon.as_mut().map_or(Ok(()), Daemon::check)
     }
 
-    /// The administrator's one-time password, from the file that the first start wrote.
+    /// The administrator's password.
     ///
     /// # Errors
-    /// When it is not there.
-    pub fn password(&self) -> Result<String> {
-        let file = self.state.join(PASSWORD_FILE);
-        let text = fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-        Ok(text.trim().to_owned())
+    /// When the appliance was never started.
+    pub fn password(&self) -> Result<&str> {
+        self.password.as_deref().context("the appliance was never started")
     }
 
     /// A client of it.
     ///
     /// # Errors
-    /// When the password is not there.
+    /// As [`Self::password`].
     pub fn client(&self, rack: &Rack) -> Result<Client> {
-        Client::new(rack.port(), ADMINISTRATOR, &self.password()?)
+        Client::new(rack.port(), ADMINISTRATOR, self.password()?)
     }
 
     /// Its program.

@@ -175,7 +175,7 @@ fn invite(rack: &Rack, appliance: &Appliance, key: &SshKey) -> Result<()> {
     let Some(node) = rack.nodes().first() else { bail!("the rack has no nodes") };
     let ssh = proof::ssh_arguments(rack.folder().path(), &node.plan, key, "uptime").join(" ");
     say::plain(&format!("\nThe appliance:  {url}"));
-    say::plain(&format!("Administrator:  {ADMINISTRATOR}   one-time password: {password}"));
+    say::plain(&format!("Administrator:  {ADMINISTRATOR}   password: {password} (chosen for this run)"));
     say::plain("To try next, in another terminal:");
     say::plain(&format!("  curl -k -u {ADMINISTRATOR}:{password} {url}/baremetal/v1/nodes"));
     say::plain(&format!(

@@ -41,7 +41,7 @@ impl Cli {
         let environment = vec![
             ("OS_AUTH_TYPE", "http_basic".to_owned()),
             ("OS_USERNAME", ADMINISTRATOR.to_owned()),
-            ("OS_PASSWORD", appliance.password()?),
+            ("OS_PASSWORD", appliance.password()?.to_owned()),
             ("OS_ENDPOINT", format!("https://127.0.0.1:{}/baremetal", rack.port())),
             ("OS_CACERT", appliance.certificate().to_string_lossy().into_owned()),
             ("LC_ALL", "C.UTF-8".to_owned()),
