@@ -205,7 +205,7 @@ pub(super) async fn access_rules(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Fault> {
     let view = api.engine.view();
-    owner(&asker, &view.identity, &id, "identity:list_access_rules")?;
+    owner(&asker, &view.identity, &id, "identity:list_application_credentials")?;
     let link = format!("{base}/identity/v3/users/{id}/access_rules");
     Ok(Json(json!({"access_rules": [], "links": {"self": link, "previous": null, "next": null}})))
 }

@@ -202,6 +202,7 @@ pub(super) const ROWS: &[Row] = &[
     row("identity:create_implied_role", ADMIN, "PUT /v3/roles/{prior_role}/implies/{implied_role}"),
     row("identity:delete_implied_role", ADMIN, "DELETE /v3/roles/{prior_role}/implies/{implied_role}"),
     row("identity:check_implied_role", SYSTEM_READER, "HEAD /v3/roles/{prior_role}/implies/{implied_role}"),
+    row("identity:list_role_inference_rules", SYSTEM_READER, "GET /v3/role_inferences"),
     row("identity:get_project", SEES_PROJECT, "GET /v3/projects/{project}").scoped(Scopes::ALL),
     row("identity:list_projects", DOMAIN_READS, "GET /v3/projects").scoped(Scopes::ALL),
     row(
