@@ -174,9 +174,9 @@ struct Committer(Store);
 
 #[async_trait]
 impl Commit for Committer {
-    async fn commit(&self, command: Command) -> Result<(), String> {
-        let done = self.0.submit(command, Actor::System("dhcp")).await;
-        done.map(|_| ()).map_err(|error| error.to_string())
+    async fn commit(&self, commands: Vec<Command>) -> Vec<Result<(), String>> {
+        let done = self.0.submit_all(commands, &Actor::System("dhcp")).await;
+        done.into_iter().map(|one| one.map(|_| ()).map_err(|error| error.to_string())).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::audit::{self, AuditEntry};
 use crate::codec;
 use crate::error::{Fault, SubmitError};
 use crate::event_log::{Cursor, Recorded};
+use crate::journal::{self, Entry, Fold};
 use crate::live;
 use crate::schema::Counters;
 use crate::store::Rules;
@@ -33,6 +34,10 @@ pub(crate) struct Batch {
     pub(crate) counters: Counters,
     pub(crate) changes: Vec<Change>,
     pub(crate) events: Vec<Recorded>,
+    /// Changes of bindings, for the journal; none of `ops` is about them.
+    pub(crate) bindings: Vec<Entry>,
+    /// Bindings that the journal has and the database is to get with this batch.
+    pub(crate) fold: Option<Fold>,
     ops: Vec<Op>,
     event_rows: Vec<(u64, Vec<u8>)>,
     audit_rows: Vec<(u64, Vec<u8>)>,
@@ -40,10 +45,12 @@ pub(crate) struct Batch {
 
 /// What one command adds.
 struct Part {
-    view: View,
+    /// `None`: nothing but bindings change, which cannot go wrong.
+    view: Option<View>,
     counters: Counters,
     changes: Vec<Change>,
     events: Vec<Recorded>,
+    bindings: Vec<Entry>,
     ops: Vec<Op>,
     event_rows: Vec<(u64, Vec<u8>)>,
     audit_row: Option<(u64, Vec<u8>)>,
@@ -58,6 +65,8 @@ impl Batch {
             counters: Counters { batch: counters.batch + 1, ..counters },
             changes: Vec::new(),
             events: Vec::new(),
+            bindings: Vec::new(),
+            fold: None,
             ops: Vec::new(),
             event_rows: Vec::new(),
             audit_rows: Vec::new(),
@@ -66,6 +75,11 @@ impl Batch {
 
     /// There is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
+        self.bindings.is_empty() && self.is_bindings_only()
+    }
+
+    /// Nothing in it is for the database alone.
+    pub(crate) fn is_bindings_only(&self) -> bool {
         self.ops.is_empty() && self.event_rows.is_empty() && self.audit_rows.is_empty()
     }
 
@@ -82,10 +96,14 @@ impl Batch {
             tracing::error!(command = command.name(), actor = %context.actor, "a decision panicked");
             Err(SubmitError::Failed { reason: "the appliance met a defect in itself; the log has the details".into() })
         })?;
-        self.view = part.view;
+        match part.view {
+            Some(view) => self.view = view,
+            None => part.changes.iter().for_each(|change| self.view.apply(change)),
+        }
         self.counters = part.counters;
         self.changes.extend(part.changes);
         self.events.extend(part.events);
+        self.bindings.extend(part.bindings);
         self.ops.extend(part.ops);
         self.event_rows.extend(part.event_rows);
         self.audit_rows.extend(part.audit_row);
@@ -98,12 +116,18 @@ impl Batch {
             tracing::error!(command = command.name(), %error, "a decision cannot be written");
             SubmitError::Failed { reason: error.to_string() }
         };
-        let mut view = self.view.clone();
         let mut counters = self.counters;
         let mut ops = Vec::new();
+        let bindings: Vec<Entry> = decision.changes.iter().filter_map(Entry::of).collect();
+        // A clone is cheap, but what is changed in it is copied: at the rate of DHCP that would be felt.
+        let mut view = (bindings.len() != decision.changes.len()).then(|| self.view.clone());
         for change in &decision.changes {
-            live::apply(&mut view, change, &mut counters.next_order, limits.jobs_per_node, &mut ops)
-                .map_err(unwritable)?;
+            let Some(view) = &mut view else { break };
+            if Entry::of(change).is_some() {
+                view.apply(change);
+                continue;
+            }
+            live::apply(view, change, &mut counters.next_order, limits.jobs_per_node, &mut ops).map_err(unwritable)?;
         }
         let mut events = Vec::new();
         let mut event_rows = Vec::new();
@@ -120,7 +144,20 @@ impl Batch {
             None
         };
         let changes = decision.changes;
-        Ok(Part { view, counters, changes, events, ops, event_rows, audit_row, answer: decision.answer })
+        Ok(Part { view, counters, changes, events, bindings, ops, event_rows, audit_row, answer: decision.answer })
+    }
+
+    /// Takes along what the journal has of these addresses, as the view has it now.
+    pub(crate) fn fold(&mut self, fold: Fold) -> Result<(), Fault> {
+        for address in &fold.addresses {
+            let change = match self.view.binding(*address) {
+                Some(binding) => Change::PutBinding(binding.clone()),
+                None => Change::DeleteBinding(*address),
+            };
+            live::apply(&mut self.view, &change, &mut self.counters.next_order, 0, &mut self.ops)?;
+        }
+        self.fold = Some(fold);
+        Ok(())
     }
 
     /// Adds a row to the audit that belongs to no command of the batch.
@@ -136,6 +173,9 @@ impl Batch {
         tables::carry_out(transaction, &self.ops)?;
         append(transaction, EVENTS, &self.event_rows, self.counters.next_event, limits.events, event_time)?;
         audit::append(transaction, &self.audit_rows, limits.audit)?;
+        if let Some(through) = self.fold.as_ref().and_then(|fold| fold.through) {
+            journal::write_folded(transaction, through)?;
+        }
         self.counters.write(transaction)
     }
 }

@@ -14,6 +14,7 @@ mod disk;
 mod error;
 mod event_log;
 mod feed;
+mod journal;
 mod live;
 mod lock;
 mod metrics;

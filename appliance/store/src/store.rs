@@ -8,6 +8,7 @@ use crate::disk::{Ballast, Disk, RealDisk};
 use crate::error::{Fault, OpenError, ReadError, SubmitError};
 use crate::event_log::{self, Cursor, CursorCipher, CursorError, EventPage};
 use crate::feed::{Feed, Update};
+use crate::journal::{self, Journal};
 use crate::live;
 use crate::lock::FolderLock;
 use crate::metrics::{Metrics, Tally};
@@ -69,6 +70,8 @@ pub struct Options {
     pub gather_refusals: Duration,
     /// How often records that are too old are removed.
     pub trim_every: Duration,
+    /// Nothing to do for this long: time to move bindings from the journal into the database.
+    pub fold_after: Duration,
     /// Nothing to do for this long: time to give space back to the disk.
     pub idle: Duration,
     pub disk: Arc<dyn Disk>,
@@ -91,6 +94,7 @@ impl Default for Options {
             jobs_per_node: 50,
             gather_refusals: Duration::from_secs(5),
             trim_every: Duration::from_secs(600),
+            fold_after: Duration::from_secs(3),
             idle: Duration::from_secs(120),
             disk: Arc::new(RealDisk),
         }
@@ -161,9 +165,13 @@ impl Store {
         if opened == Err(Fault::Full) && ballast.release() {
             opened = base.open();
         }
-        let (view, counters, key) = opened
-            .and_then(|()| base.read(|read| Ok((live::load(read)?, Counters::read(read)?, schema::cursor_key(read)?))))
-            .map_err(|fault| in_words(fault, dir, &file))?;
+        let load = |read: &ReadTransaction| {
+            let mut view = live::load(read)?;
+            let journal = Journal::open(dir, options.disk.clone(), journal::read_folded(read)?, &mut view)?;
+            Ok((view, journal, Counters::read(read)?, schema::cursor_key(read)?))
+        };
+        let (view, journal, counters, key) =
+            opened.and_then(|()| base.read(load)).map_err(|fault| in_words(fault, dir, &file))?;
 
         let (sender, receiver) = mpsc::channel();
         let shared = Arc::new(Shared {
@@ -181,7 +189,7 @@ impl Store {
             clock: options.clock.clone(),
             queue: options.queue,
         });
-        let committer = Committer::new(shared.clone(), receiver, options, counters, dir, ballast);
+        let committer = Committer::new(shared.clone(), receiver, options, counters, dir, ballast, journal);
         std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || committer.run())
@@ -195,8 +203,43 @@ impl Store {
         let place = self.shared.places.clone().acquire_owned().await.map_err(|_| SubmitError::Closed)?;
         let (answer, answered) = oneshot::channel();
         let request = Request { command, actor, answer, _place: place };
-        self.sender.send(Message::Submit(Box::new(request))).map_err(|_| SubmitError::Closed)?;
+        self.sender.send(Message::Submit(vec![request])).map_err(|_| SubmitError::Closed)?;
         answered.await.map_err(|_| SubmitError::Closed)?
+    }
+
+    /// [`Store::submit`] for many at once: they reach the committer together, and whoever asks is woken once. Each is
+    /// decided, and may be refused, by itself; the results are in the order of the commands.
+    pub async fn submit_all(&self, commands: Vec<Command>, actor: &Actor) -> Vec<Result<Committed, SubmitError>> {
+        let mut requests = Vec::with_capacity(commands.len());
+        let mut answers = Vec::with_capacity(commands.len());
+        for command in commands {
+            let place = match self.shared.places.clone().try_acquire_owned() {
+                Ok(place) => Ok(place),
+                Err(_) => {
+                    // What waits here holds places that only an answer frees.
+                    let _ = self.sender.send(Message::Submit(std::mem::take(&mut requests)));
+                    self.shared.places.clone().acquire_owned().await
+                }
+            };
+            let Ok(_place) = place else {
+                answers.push(None);
+                continue;
+            };
+            let (answer, answered) = oneshot::channel();
+            requests.push(Request { command, actor: actor.clone(), answer, _place });
+            answers.push(Some(answered));
+        }
+        // Who is not taken on is answered by the end of his channel.
+        let _ = self.sender.send(Message::Submit(requests));
+        let mut results = Vec::with_capacity(answers.len());
+        for answered in answers {
+            let result = match answered {
+                Some(answered) => answered.await.unwrap_or(Err(SubmitError::Closed)),
+                None => Err(SubmitError::Closed),
+            };
+            results.push(result);
+        }
+        results
     }
 
     /// The state as last committed. Never waits.

@@ -12,6 +12,9 @@ use std::net::Ipv4Addr;
 /// How long the address of a known machine stays on record without another write: renewals inside the first half of
 /// it change nothing on disk.
 const KEEP_KNOWN_SECONDS: i64 = 30 * 24 * 3600;
+/// The address of an unknown machine stays on record longer than the machine is told, by its lease divided by this: firmware,
+/// loader, installer and system each ask within minutes, and while the record covers what they are told, nothing is written.
+const KEEP_UNKNOWN_LONGER: i64 = 4;
 /// How long an address at which somebody else was found is left alone.
 pub const DECLINED_SECONDS: i64 = 3600;
 
@@ -197,16 +200,16 @@ fn acknowledge(seeker: &Seeker<'_>, address: Ipv4Addr, offers: &mut Offers) -> V
     let grant = Grant { address, seconds: seeker.pool.lease_seconds };
     let own = seeker.view.binding(address).filter(|binding| seeker.owns(binding));
     offers.forget_client(seeker.client);
-    let keep = if seeker.known { KEEP_KNOWN_SECONDS.max(2 * lease) } else { lease };
-    if let Some(binding) = own {
-        let lasting = binding.expires >= later(now, lease.max(KEEP_KNOWN_SECONDS / 2));
-        if seeker.known && lasting && binding.client() == Some(seeker.client) {
-            return Verdict::Ack { grant, write: None };
-        }
+    let (keep, enough) = match seeker.known {
+        true => (KEEP_KNOWN_SECONDS.max(2 * lease), lease.max(KEEP_KNOWN_SECONDS / 2)),
+        false => (lease + lease / KEEP_UNKNOWN_LONGER, lease),
+    };
+    let hold = Hold::Bound { client: seeker.client.clone(), mac: seeker.mac };
+    if own.is_some_and(|binding| binding.hold == hold && binding.expires >= later(now, enough)) {
+        return Verdict::Ack { grant, write: None };
     }
     offers.writing(address, Some(seeker.client));
     let since = own.map_or(now, |binding| binding.since);
-    let hold = Hold::Bound { client: seeker.client.clone(), mac: seeker.mac };
     Verdict::Ack { grant, write: Some(Binding { address, hold, since, expires: later(now, keep) }) }
 }
 

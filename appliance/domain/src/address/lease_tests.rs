@@ -163,8 +163,19 @@ fn renew_and_rebind() {
     let verdict = world.ask(1, Ask::Extend { address, unicast: true });
     let Verdict::Ack { grant, write: Some(binding) } = &verdict else { panic!("{verdict:?}") };
     assert_eq!((grant.seconds, binding.since), (3600, Timestamp::UNIX_EPOCH));
-    assert_eq!(binding.expires, later(world.now, 3600));
+    assert_eq!(binding.expires, later(world.now, 4500), "on record for longer than it is told");
     world.write(&verdict);
+    for (wait, written) in [(900, false), (1, true)] {
+        world.pass(wait);
+        let verdict = world.ask(1, Ask::Extend { address, unicast: true });
+        let Verdict::Ack { grant, write } = &verdict else { panic!("{verdict:?}") };
+        assert_eq!(
+            (grant.seconds, write.is_some()),
+            (3600, written),
+            "written only when the record ends before the grant"
+        );
+        world.write(&verdict);
+    }
     assert!(is_nak(&world.ask(2, Ask::Extend { address, unicast: false })), "somebody else's");
     let free = if address == world.pool.first { world.pool.last } else { world.pool.first };
     assert!(is_nak(&world.ask(2, Ask::Extend { address: free, unicast: true })), "asked of us, and we know nothing");

@@ -2,8 +2,8 @@
 //!
 //! Each interface has a raw socket for what is sent to all (and for answers to clients without an address), a UDP socket
 //! on each of our addresses for what is sent to us and through relays, and a second raw socket for ARP. Packets are
-//! decided one after the other under one lock on the offers; what waits (a probe, a commit) waits in a task of its own,
-//! so that many commits are in flight and share a disk write. When an interface goes away, its sockets are opened again
+//! decided one after the other under one lock on the offers; what waits (a probe, a commit) waits in a task of its own.
+//! What came in together is committed together, and while that is on its way the next is gathered. When an interface goes away, its sockets are opened again
 //! until it is back.
 
 use super::config::{BadConfig, BootConfig, check};
@@ -33,11 +33,11 @@ use tokio::task::JoinSet;
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Makes a command durable.
+/// Makes commands durable.
 #[async_trait]
 pub trait Commit: Send + Sync {
-    /// Returns when the command is on disk and the view shows it; `Err` says why it was not carried out.
-    async fn commit(&self, command: Command) -> Result<(), String>;
+    /// Returns when every command is on disk and the view shows it; `Err`, at its place, says why one was not carried out.
+    async fn commit(&self, commands: Vec<Command>) -> Vec<Result<(), String>>;
 }
 
 /// What the server needs of the rest of the program.
@@ -105,6 +105,8 @@ fn count(counter: &AtomicU64) {
 
 /// How many clients may wait for a commit at once.
 const MOST_IN_FLIGHT: usize = 4096;
+/// How many packets of one socket are taken before others have their turn.
+const MOST_AT_ONCE: usize = 64;
 /// How often another address is tried when a probe finds somebody.
 const MOST_PROBES: usize = 4;
 /// How many events about ignored and malformed packets one interface tells in a second: a flood of them must not push
@@ -304,10 +306,10 @@ async fn serve(interface: &Arc<Interface>, sockets: &Arc<Sockets>) -> io::Error 
     let (one, all) = (interface.clone(), sockets.clone());
     tasks.spawn(async move {
         let hear = |frame: &[u8], note: super::packet::FrameNote| {
-            let Some(datagram) = frame::read_datagram(frame, !note.checksum_pending) else { return };
-            one.frame(&all, &datagram, note.vlan, note.for_others);
+            let datagram = frame::read_datagram(frame, !note.checksum_pending)?;
+            one.frame(&all, &datagram, note.vlan, note.for_others)
         };
-        receive_frames(&all.dhcp, hear).await
+        receive_frames(&all.dhcp, hear, |writes| one.commit(&all, writes)).await
     });
     let (one, all) = (interface.clone(), sockets.clone());
     tasks.spawn(async move {
@@ -315,21 +317,15 @@ async fn serve(interface: &Arc<Interface>, sockets: &Arc<Sockets>) -> io::Error 
             if let Some(packet) = frame::read_arp(frame).filter(|_| note.vlan.is_none()) {
                 one.probes.saw(&packet);
             }
+            None
         };
-        receive_frames(&all.arp, hear).await
+        receive_frames(&all.arp, hear, |_none| ()).await
     });
     for index in 0..sockets.udp.len() {
         let (one, all) = (interface.clone(), sockets.clone());
         tasks.spawn(async move {
-            let mut buffer = vec![0; BUFFER];
-            loop {
-                match all.udp[index].1.recv_from(&mut buffer).await {
-                    Ok((length, _)) => one.message(&all, &buffer[..length], Arrival { vlan: None, unicast: true }),
-                    // What an earlier answer met (a relay that is gone) is told to the next read.
-                    Err(error) if is_passing(&error) => {}
-                    Err(error) => return error,
-                }
-            }
+            let hear = |message: &[u8]| one.message(&all, message, Arrival { vlan: None, unicast: true });
+            receive_messages(&all.udp[index].1, hear, |writes| one.commit(&all, writes)).await
         });
     }
     match tasks.join_next().await {
@@ -347,11 +343,39 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-/// Hands every frame of a raw socket to `hear`, until the socket fails.
-async fn receive_frames<F>(socket: &AsyncFd<PacketSocket>, hear: F) -> io::Error
-where
-    F: Fn(&[u8], super::packet::FrameNote),
-{
+/// Hands every message of a UDP socket to `hear`, and what must be durable of those that came together to `commit`, until
+/// the socket fails.
+async fn receive_messages(
+    socket: &UdpSocket,
+    hear: impl Fn(&[u8]) -> Option<Write>,
+    commit: impl Fn(Vec<Write>),
+) -> io::Error {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        if let Err(error) = socket.readable().await {
+            return error;
+        }
+        let mut writes = Vec::new();
+        for _ in 0..MOST_AT_ONCE {
+            match socket.try_recv_from(&mut buffer) {
+                Ok((length, _)) => writes.extend(hear(&buffer[..length])),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // What an earlier answer met (a relay that is gone) is told to the next read.
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return error,
+            }
+        }
+        commit(writes);
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The same for the frames of a raw socket.
+async fn receive_frames(
+    socket: &AsyncFd<PacketSocket>,
+    hear: impl Fn(&[u8], super::packet::FrameNote) -> Option<Write>,
+    commit: impl Fn(Vec<Write>),
+) -> io::Error {
     let mut buffer = vec![0; BUFFER];
     loop {
         let mut ready = match socket.ready(READABLE_OR_LOST).await {
@@ -359,11 +383,12 @@ where
             Err(error) => return error,
         };
         let lost = ready.ready().is_error();
+        let mut writes = Vec::new();
         // As many as there are, but not for ever: other tasks of this thread have packets, too.
-        for _ in 0..64 {
+        for _ in 0..MOST_AT_ONCE {
             match ready.try_io(|socket| socket.get_ref().receive(&mut buffer)) {
                 Ok(Ok(note)) if note.outgoing => {}
-                Ok(Ok(note)) => hear(&buffer[..note.length], note),
+                Ok(Ok(note)) => writes.extend(hear(&buffer[..note.length], note)),
                 Ok(Err(error)) if is_passing(&error) => {}
                 Ok(Err(error)) => return error,
                 // A send may have met the error before: the kernel tells it once.
@@ -371,6 +396,7 @@ where
                 Err(_would_block) => break,
             }
         }
+        commit(writes);
         tokio::task::yield_now().await;
     }
 }
@@ -396,15 +422,21 @@ impl Interface {
         (self.parts.trace)(event);
     }
 
-    /// A datagram that the raw socket heard.
-    fn frame(self: &Arc<Self>, sockets: &Arc<Sockets>, datagram: &Datagram<'_>, vlan: Option<u16>, for_others: bool) {
+    /// A datagram that the raw socket heard. Gives what must be durable before more is done.
+    fn frame(
+        self: &Arc<Self>,
+        sockets: &Arc<Sockets>,
+        datagram: &Datagram<'_>,
+        vlan: Option<u16>,
+        for_others: bool,
+    ) -> Option<Write> {
         let from_server = datagram.source_port == SERVER_PORT && datagram.destination_port == CLIENT_PORT;
         if from_server {
             self.overheard(datagram, vlan);
-            return;
+            return None;
         }
         if datagram.destination_port != SERVER_PORT {
-            return;
+            return None;
         }
         let pools = || self.config.pools.iter().filter(|pool| pool.vlan == vlan);
         let to_all = datagram.destination.is_broadcast()
@@ -412,9 +444,9 @@ impl Interface {
         // Untagged unicast comes by the UDP socket; on a VLAN there is none, and the kernel calls every tag foreign.
         let tagged_to_us = vlan.is_some() && pools().any(|pool| pool.server == datagram.destination);
         if !(to_all || tagged_to_us) || (for_others && vlan.is_none()) {
-            return;
+            return None;
         }
-        self.message(sockets, datagram.payload, Arrival { vlan, unicast: !to_all });
+        self.message(sockets, datagram.payload, Arrival { vlan, unicast: !to_all })
     }
 
     /// A message of a server to a client, which is none of ours: whatever we send, this socket does not hear.
@@ -442,8 +474,8 @@ impl Interface {
         }
     }
 
-    /// A client's message, whichever way it came.
-    fn message(self: &Arc<Self>, sockets: &Arc<Sockets>, bytes: &[u8], arrival: Arrival) {
+    /// A client's message, whichever way it came. Gives what must be durable before more is done.
+    fn message(self: &Arc<Self>, sockets: &Arc<Sockets>, bytes: &[u8], arrival: Arrival) -> Option<Write> {
         count(&self.counters.received);
         let packet = match Packet::decode(bytes) {
             Ok(packet) => packet,
@@ -451,12 +483,12 @@ impl Interface {
                 count(&self.counters.refused_packets);
                 let why = format!("a malformed message: {why}");
                 self.tell(BootEvent { client_ip: None, mac: None, what: BootWhat::DhcpIgnored { why } });
-                return;
+                return None;
             }
         };
         // A relay hands other servers' answers around as well.
         if packet.is_reply() {
-            return;
+            return None;
         }
         match Request::from_packet(&packet) {
             Ok(request) => self.request(sockets, request, arrival, 0),
@@ -464,12 +496,20 @@ impl Interface {
                 count(&self.counters.refused_packets);
                 let why = format!("a malformed message: {why}");
                 self.tell(BootEvent { client_ip: None, mac: Some(packet.mac()), what: BootWhat::DhcpIgnored { why } });
+                None
             }
         }
     }
 
-    /// Decides and acts. `probes`: how many addresses were found taken for this message.
-    fn request(self: &Arc<Self>, sockets: &Arc<Sockets>, request: Request, arrival: Arrival, probes: usize) {
+    /// Decides and acts, or gives what must be durable first. `probes`: how many addresses were found taken for this
+    /// message.
+    fn request(
+        self: &Arc<Self>,
+        sockets: &Arc<Sockets>,
+        request: Request,
+        arrival: Arrival,
+        probes: usize,
+    ) -> Option<Write> {
         let outcome = {
             let mut memory = lock(&self.memory);
             // Inside the lock: a write that was settled before is in this snapshot.
@@ -479,7 +519,7 @@ impl Interface {
                 Some(action) => Outcome { action, ..outcome },
                 None => {
                     count(&self.counters.ignored);
-                    return;
+                    return None;
                 }
             }
         };
@@ -499,19 +539,43 @@ impl Interface {
                 let (one, sockets) = (self.clone(), sockets.clone());
                 tokio::spawn(one.probe(sockets, request, arrival, address, answer, probes));
             }
-            Action::Commit(write) => {
-                let (one, sockets) = (self.clone(), sockets.clone());
-                tokio::spawn(async move { one.commit(&sockets, *write).await });
-            }
+            Action::Commit(write) => return Some(*write),
         }
+        None
     }
 
-    async fn commit(&self, sockets: &Sockets, write: Write) {
-        let Write { command, client, answer, event } = write;
-        let result = {
-            let _over = InFlight { memory: &self.memory, client: &client };
-            self.parts.commit.commit(command).await
-        };
+    /// Makes all of it durable with one commit, then answers.
+    fn commit(self: &Arc<Self>, sockets: &Arc<Sockets>, writes: Vec<Write>) {
+        if writes.is_empty() {
+            return;
+        }
+        let (one, sockets) = (self.clone(), sockets.clone());
+        tokio::spawn(async move {
+            let mut commands = Vec::with_capacity(writes.len());
+            let mut clients = Vec::with_capacity(writes.len());
+            let mut answers = Vec::with_capacity(writes.len());
+            for Write { command, client, answer, event } in writes {
+                commands.push(command);
+                clients.push(client);
+                answers.push((answer, event));
+            }
+            let results = {
+                let _over = InFlight { memory: &one.memory, clients: &clients };
+                one.parts.commit.commit(commands).await
+            };
+            for (result, (answer, event)) in results.into_iter().zip(answers) {
+                one.conclude(&sockets, result, answer, event);
+            }
+        });
+    }
+
+    fn conclude(
+        &self,
+        sockets: &Sockets,
+        result: Result<(), String>,
+        answer: Option<Answer>,
+        event: Option<BootEvent>,
+    ) {
         match result {
             Ok(()) => {
                 if let Some(event) = event {
@@ -560,12 +624,13 @@ impl Interface {
             });
             // Kept in memory in any case; on disk so that the next start knows it, too.
             let out_of_use = Command::Bind(Binding::declined(address, now, DECLINED_SECONDS));
-            if let Err(why) = self.parts.commit.commit(out_of_use).await {
+            for why in self.parts.commit.commit(vec![out_of_use]).await.into_iter().filter_map(Result::err) {
                 count(&self.counters.commit_failures);
                 tracing::warn!(%address, %why, "could not record that an address is taken by a stranger");
             }
             if probes + 1 < MOST_PROBES {
-                self.request(&sockets, request, arrival, probes + 1);
+                let write = self.request(&sockets, request, arrival, probes + 1);
+                self.commit(&sockets, write.into_iter().collect());
             }
         })
     }
@@ -632,17 +697,19 @@ impl Interface {
     }
 }
 
-/// When this is dropped, the client is heard again, and what the view shows of its address counts again.
+/// When this is dropped, the clients are heard again, and what the view shows of their addresses counts again.
 struct InFlight<'a> {
     memory: &'a Mutex<Memory>,
-    client: &'a ClientKey,
+    clients: &'a [ClientKey],
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let mut memory = lock(self.memory);
-        if let Some(address) = memory.in_flight.remove(self.client).flatten() {
-            memory.offers.settled(address);
+        for client in self.clients {
+            if let Some(address) = memory.in_flight.remove(client).flatten() {
+                memory.offers.settled(address);
+            }
         }
     }
 }
@@ -683,7 +750,7 @@ mod tests {
         assert!(!decide(second), "another is void, and its address is free");
         assert_eq!(lock(&memory).offers.holder(first, now), Some(&client));
         assert_eq!(lock(&memory).offers.holder(second, now), None);
-        drop(InFlight { memory: &memory, client: &client });
+        drop(InFlight { memory: &memory, clients: std::slice::from_ref(&client) });
         assert_eq!(lock(&memory).offers.holder(first, now), None, "what the view shows counts again");
         assert!(decide(second), "heard again");
     }

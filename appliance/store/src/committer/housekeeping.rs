@@ -13,6 +13,8 @@ use std::time::Instant;
 
 /// Records that one trimming removes.
 const TRIM_AT_ONCE: usize = 2000;
+/// Bindings that one fold moves while there is other work: some milliseconds.
+const FOLD_AT_ONCE: usize = 1024;
 /// A database file below this size is not compacted.
 const WORTH_COMPACTING: u64 = 16 << 20;
 /// Commits after which compaction may be worth a look.
@@ -28,6 +30,9 @@ impl Committer {
             }
             return;
         }
+        // Slices while there is work, so that nobody waits long; all of it when there is none.
+        let idle = self.last_commit.elapsed() >= self.options.fold_after;
+        self.fold(idle);
         let refused = !self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         if refused && self.last_flush.elapsed() >= self.options.gather_refusals {
             self.flush_refusals();
@@ -43,6 +48,29 @@ impl Committer {
                 Ok(true) => tracing::info!("gave unused space of the database back to the disk"),
                 Ok(false) => {}
                 Err(fault) => self.mishap(fault, "compact the database"),
+            }
+        }
+    }
+
+    /// Moves bindings from the journal to the database: some of them, or all.
+    fn fold(&mut self, all: bool) {
+        let most = if all { usize::MAX } else { FOLD_AT_ONCE };
+        let Some(fold) = self.journal.next_fold(most, all) else { return };
+        let mut batch = self.new_batch();
+        let folded = match batch.fold(fold) {
+            Ok(()) => self.commit(batch).map_err(|error| error.to_string()),
+            Err(fault) => Err(fault.to_string()),
+        };
+        if let Err(error) = folded {
+            tracing::warn!(%error, "bindings stay in the journal for now");
+        }
+    }
+
+    /// Leaves nothing to the journal, if the disk lets it.
+    pub(super) fn fold_all(&mut self) {
+        for _file in 0..2 {
+            if self.is_ready() {
+                self.fold(true);
             }
         }
     }

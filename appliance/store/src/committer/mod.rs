@@ -1,7 +1,7 @@
 //! The committer: the one thread that decides and writes.
 //!
 //! In: commands from a bounded queue. Out: commits, each of all that was queued; then the new snapshot, the feed, the
-//! answers, in this order. When the disk is full or fails, the database is closed and opened again; what a commit left
+//! answers, in this order. Commands about bindings of addresses are a batch of their own and go to the journal. When the disk is full or fails, the database is closed and opened again; what a commit left
 //! behind is told from its number, so that no caller is told the wrong thing.
 
 mod housekeeping;
@@ -12,6 +12,7 @@ use crate::batch::{Batch, Limits};
 use crate::disk::Ballast;
 use crate::error::{Fault, SubmitError};
 use crate::feed::Update;
+use crate::journal::{Entry, Journal};
 use crate::metrics::Tally;
 use crate::schema::Counters;
 use crate::store::{Committed, Health, Options, Shared};
@@ -34,7 +35,7 @@ pub(crate) struct Request {
 }
 
 pub(crate) enum Message {
-    Submit(Box<Request>),
+    Submit(Vec<Request>),
     Close,
 }
 
@@ -44,7 +45,8 @@ pub(crate) struct Committer {
     options: Options,
     dir: PathBuf,
     ballast: Ballast,
-    /// Of the last commit.
+    journal: Journal,
+    /// Of the last commit to the database.
     counters: Counters,
     /// A batch of which it is not known whether it reached the disk, until the database is open again.
     unclear: Option<Batch>,
@@ -63,6 +65,7 @@ impl Committer {
         counters: Counters,
         dir: &Path,
         ballast: Ballast,
+        journal: Journal,
     ) -> Committer {
         let now = Instant::now();
         let dir = dir.to_owned();
@@ -74,6 +77,7 @@ impl Committer {
             options,
             dir,
             ballast,
+            journal,
             counters,
             unclear: None,
             last_try,
@@ -91,7 +95,7 @@ impl Committer {
         loop {
             match self.receiver.recv_timeout(self.rest()) {
                 Ok(Message::Submit(first)) => {
-                    let (requests, closing) = self.gather(*first);
+                    let (requests, closing) = self.gather(first);
                     self.handle(requests);
                     if closing {
                         break;
@@ -104,6 +108,7 @@ impl Committer {
         }
         self.handle_rest();
         self.flush_refusals();
+        self.fold_all();
         self.shared.base.close();
     }
 
@@ -132,11 +137,11 @@ impl Committer {
     }
 
     /// All that is queued, up to the size of a batch; and whether the store is to be closed.
-    fn gather(&self, first: Request) -> (Vec<Request>, bool) {
-        let mut requests = vec![first];
+    fn gather(&self, first: Vec<Request>) -> (Vec<Request>, bool) {
+        let mut requests = first;
         while requests.len() < self.options.batch {
             match self.receiver.try_recv() {
-                Ok(Message::Submit(request)) => requests.push(*request),
+                Ok(Message::Submit(more)) => requests.extend(more),
                 Ok(Message::Close) => return (requests, true),
                 Err(_) => break,
             }
@@ -150,7 +155,7 @@ impl Committer {
         self.shared.places.close();
         while let Ok(message) = self.receiver.try_recv() {
             if let Message::Submit(first) = message {
-                let (requests, _) = self.gather(*first);
+                let (requests, _) = self.gather(first);
                 self.handle(requests);
             }
         }
@@ -176,6 +181,17 @@ impl Committer {
         if !self.is_ready() && self.last_try.elapsed() >= self.options.retry {
             self.recover();
         }
+        // They read nothing that the others change, nor the other way round, and the others need not wait for a fold.
+        let (bindings, others): (Vec<_>, Vec<_>) = requests.into_iter().partition(|one| is_binding(&one.command));
+        if !others.is_empty() {
+            self.handle_batch(others, true);
+        }
+        if !bindings.is_empty() {
+            self.handle_batch(bindings, false);
+        }
+    }
+
+    fn handle_batch(&mut self, requests: Vec<Request>, with_refusals: bool) {
         let mut batch = self.new_batch();
         let mut carried_out: Vec<(Request, Answer)> = Vec::new();
         let mut refused: Vec<(Request, SubmitError)> = Vec::new();
@@ -194,7 +210,7 @@ impl Committer {
                 }
             }
         }
-        let gathered = self.take_refusals(&mut batch);
+        let gathered = if with_refusals { self.take_refusals(&mut batch) } else { Vec::new() };
         let written = if batch.is_empty() { Ok(()) } else { self.commit(batch) };
         match written {
             Ok(()) => {
@@ -281,7 +297,22 @@ impl Committer {
     }
 
     /// Writes a batch and publishes it; or neither.
-    fn commit(&mut self, batch: Batch) -> Result<(), SubmitError> {
+    fn commit(&mut self, mut batch: Batch) -> Result<(), SubmitError> {
+        if !batch.bindings.is_empty() {
+            if batch.is_bindings_only() {
+                match self.append(&batch) {
+                    Ok(()) => {
+                        self.tell(batch);
+                        return Ok(());
+                    }
+                    Err(fault) => tracing::warn!(%fault, "the journal of bindings failed; the database takes them"),
+                }
+            }
+            // The journal must not have an older word on what the database is told now.
+            let mut fold = self.journal.whole_fold();
+            fold.addresses.extend(batch.bindings.iter().map(Entry::address));
+            batch.fold(fold).map_err(|fault| SubmitError::Failed { reason: fault.to_string() })?;
+        }
         match self.write(&batch) {
             Ok(()) => {
                 self.publish(batch);
@@ -291,18 +322,38 @@ impl Committer {
         }
     }
 
+    fn append(&mut self, batch: &Batch) -> Result<(), Fault> {
+        let start = Instant::now();
+        let result = self.journal.append(&batch.bindings);
+        self.note_commit(start);
+        result
+    }
+
     fn write(&self, batch: &Batch) -> Result<(), Fault> {
         let start = Instant::now();
         let limits = self.limits();
         let result = self.shared.base.write(|transaction| batch.write(transaction, limits));
-        let micros = usize::try_from(start.elapsed().as_micros()).unwrap_or(usize::MAX);
-        Tally::add(&self.shared.tally.commit_micros, micros);
-        Tally::add(&self.shared.tally.commits, 1);
+        self.note_commit(start);
         result
     }
 
+    fn note_commit(&self, start: Instant) {
+        let micros = usize::try_from(start.elapsed().as_micros()).unwrap_or(usize::MAX);
+        Tally::add(&self.shared.tally.commit_micros, micros);
+        Tally::add(&self.shared.tally.commits, 1);
+    }
+
+    /// The database has the batch.
     fn publish(&mut self, batch: Batch) {
         self.counters = batch.counters;
+        if let Some(fold) = &batch.fold {
+            self.journal.folded(fold);
+        }
+        self.tell(batch);
+    }
+
+    /// Shows a batch that is on the disk.
+    fn tell(&mut self, batch: Batch) {
         self.last_commit = Instant::now();
         let shared = &self.shared;
         shared.view.store(Arc::new(batch.view));
@@ -322,6 +373,11 @@ impl Committer {
 fn respond(request: Request, result: Result<Committed, SubmitError>) {
     // The caller may have gone.
     let _ = request.answer.send(result);
+}
+
+/// Commands that change bindings and nothing else.
+fn is_binding(command: &Command) -> bool {
+    matches!(command, Command::Bind(_) | Command::Unbind { .. })
 }
 
 /// Commands that let a person make room on a full disk.

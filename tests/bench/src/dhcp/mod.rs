@@ -1,8 +1,8 @@
 //! DHCP: whole leases through a relay, with the options that firmware sends.
 //!
 //! In: how many leases there are already. Out: leases a second, waiting times and the server's processor time for one,
-//! with 1 and with 32 clients at a time. "unknown" machines come back for their lease: ours has each renewal on disk
-//! before its ACK; "first" machines were never seen before; "reserved" ones are enrolled ports (for Kea: hosts).
+//! with 1 and with 32 clients at a time. "first" machines were never seen before: ours has each on disk before its ACK.
+//! "unknown" machines come back while their record still covers the lease: ours writes nothing. "reserved" ones are enrolled ports (for Kea: hosts).
 
 mod load;
 mod message;
@@ -48,7 +48,7 @@ pub(crate) fn run(plan: &Plan, leases: &[u32], only_kea: bool) -> Result<()> {
         }
     }
     figures.note(
-        "Ours and dhcpd have a lease on disk before the ACK; Kea writes its file without syncing it, dnsmasq rewrites its file.",
+        "Ours and dhcpd have a first lease on disk before the ACK, ours writes nothing for unknown machines that come back soon; Kea writes its file without syncing it, dnsmasq rewrites its file.",
     );
     figures.print(OURS)
 }
