@@ -60,8 +60,13 @@ impl Record {
     }
 }
 
+/// Passwords of one network that are looked at, or wait to be, at a time: one who guesses leaves room for the others.
+const AT_ONCE: usize = 8;
+
 #[derive(Default)]
 struct Counts {
+    /// Looks at passwords that are under way.
+    under_way: HashMap<IpAddr, usize>,
     pairs: HashMap<(Account, IpAddr), Record>,
     accounts: HashMap<Account, Record>,
     networks: HashMap<IpAddr, Record>,
@@ -89,6 +94,19 @@ impl Lockout {
         longest.is_positive().then_some(longest)
     }
 
+    /// Takes a place for a look at a password; it is free again when what this gives is dropped. `None`: all of this
+    /// network are taken.
+    pub(crate) fn place(&self, address: Option<IpAddr>) -> Option<Place<'_>> {
+        let network = network(address);
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = counts.under_way.entry(network).or_default();
+        if *taken >= AT_ONCE {
+            return None;
+        }
+        *taken += 1;
+        Some(Place { lockout: self, network })
+    }
+
     /// A login failed.
     pub(crate) fn failed(&self, account: &str, address: Option<IpAddr>, now: Timestamp) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,6 +122,24 @@ impl Lockout {
         let pairs = &mut counts.pairs;
         make_room(pairs, now);
         pairs.insert((account.to_owned(), network(address)), Record { failures: 0, last: now, good: true });
+    }
+}
+
+/// A place for a look at a password.
+pub(crate) struct Place<'a> {
+    lockout: &'a Lockout,
+    network: IpAddr,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.lockout.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = counts.under_way.get_mut(&self.network) {
+            *taken -= 1;
+            if *taken == 0 {
+                counts.under_way.remove(&self.network);
+            }
+        }
     }
 }
 
@@ -174,6 +210,16 @@ mod tests {
         }
         assert!(lockout.wait("somebody", EVE, at(0)).is_some());
         assert_eq!(lockout.wait("somebody", ADA, at(0)), None);
+    }
+
+    #[test]
+    fn a_network_has_so_many_places_and_gets_them_back() {
+        let lockout = Lockout::default();
+        let places: Vec<_> = std::iter::from_fn(|| lockout.place(EVE)).collect();
+        assert_eq!(places.len(), AT_ONCE);
+        assert!(lockout.place(ADA).is_some());
+        drop(places);
+        assert!(lockout.place(EVE).is_some());
     }
 
     #[test]

@@ -116,6 +116,7 @@ pub(crate) async fn by_password(
         note(api, claim.told(), address, "too many failures before");
         return Err(wait);
     }
+    let _place = api.guard.place(address).map_err(LoginError::Other)?;
     let right = api.passwords.check(may_enter, password).await.map_err(LoginError::Other)?;
     match (right, may_enter) {
         (true, Some(user)) => {
@@ -139,10 +140,10 @@ pub(crate) async fn by_password(
     }
 }
 
-/// A failed login for the audit.
+/// A failed login for the audit, under the name that was said.
 pub(crate) fn note(api: &Api, account: &str, address: Option<IpAddr>, reason: &str) {
-    let from = address.map_or_else(|| "the box itself".to_owned(), |address| address.to_string());
-    api.engine.store.note_refusal(account, "login", None, &format!("{reason}, from {from}"));
+    let who = Who { name: account.to_owned(), address, ..Who::default() };
+    api.engine.store.note_refusal_of(&Actor::User(who.into()), "login", None, reason);
 }
 
 /// Gives a user the password that he has chosen himself; `old` has been found right. The file with the first

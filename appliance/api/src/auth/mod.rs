@@ -78,6 +78,12 @@ impl Guard {
         self.lockout.wait(account, address, now).map_or(Ok(()), |wait| Err(LoginError::Wait(wait)))
     }
 
+    /// A place for a look at a password, or 503.
+    pub(crate) fn place(&self, address: Option<IpAddr>) -> Result<lockout::Place<'_>, ApiError> {
+        let busy = "Too many logins from this address at a time: try again in a moment.";
+        self.lockout.place(address).ok_or_else(|| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, busy))
+    }
+
     pub(crate) fn login_succeeded(&self, account: &str, address: Option<IpAddr>, now: Timestamp) {
         self.lockout.succeeded(account, address, now);
     }

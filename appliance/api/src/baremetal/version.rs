@@ -3,8 +3,9 @@
 //! Ironic's rule: no header means 1.1; `latest` means the newest; a version outside the range is 406 with the range in
 //! the headers, upon which clients choose another. Every answer carries the range, the version and a request id.
 
+use crate::Api;
+use crate::auth::{Caller, RequestId};
 use crate::error::ApiError;
-use crate::{Api, auth::Caller};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -26,8 +27,9 @@ pub(crate) fn text(version: Version) -> String {
 }
 
 /// Authenticates, negotiates, and stamps the answer.
-pub(crate) async fn negotiate(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let id = format!("req-{}", uuid::Uuid::new_v4());
+pub(crate) async fn negotiate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let id = RequestId::new();
+    request.extensions_mut().insert(id.clone());
     let (version, mut response) = match asked(request.headers()) {
         Ok(version) => (version, answer(&api, request, next, version).await),
         Err(error) => (MIN, error.into_response()),
@@ -36,8 +38,8 @@ pub(crate) async fn negotiate(State(api): State<Api>, request: Request, next: Ne
     stamp(headers, "x-openstack-ironic-api-minimum-version", &text(MIN));
     stamp(headers, "x-openstack-ironic-api-maximum-version", &text(MAX));
     stamp(headers, "x-openstack-ironic-api-version", &text(version));
-    stamp(headers, "x-openstack-request-id", &id);
-    stamp(headers, "openstack-request-id", &id);
+    stamp(headers, "x-openstack-request-id", &id.0);
+    stamp(headers, "openstack-request-id", &id.0);
     response
 }
 

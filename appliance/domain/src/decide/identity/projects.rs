@@ -5,8 +5,10 @@ use super::{changed, missing, taken};
 use crate::command::Answer;
 use crate::id::ProjectId;
 use crate::identity::{DEFAULT_DOMAIN, IdentityKey, IdentityRow, Place, Project, User, check_name, check_text};
+use crate::network::About;
 use crate::refusal::Refusal;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// Levels of projects below a domain.
 const DEEPEST: usize = 5;
@@ -142,6 +144,21 @@ impl Room<'_> {
         note("projects", directory.children(project.id).map(|child| child.name.clone()).collect());
         note("nodes", nodes().filter(|node| owned(&node.settings.owner)).map(|node| node.title()).collect());
         note("leased nodes", nodes().filter(|node| owned(&node.settings.lessee)).map(|node| node.title()).collect());
+        let plane = &self.view.network;
+        let of = |about: &About| about.project == id;
+        let networks = plane.networks().filter(|row| of(&row.settings.about));
+        note("networks", networks.map(|row| named(&row.settings.about.name, row.id.0)).collect());
+        let subnets = plane.subnets().filter(|row| of(&row.settings.about));
+        note("subnets", subnets.map(|row| named(&row.settings.about.name, row.id.0)).collect());
+        let ports = plane.ports().filter(|row| of(&row.settings.about));
+        note("network ports", ports.map(|row| named(&row.settings.about.name, row.id.0)).collect());
+        let images = self.view.images().filter(|image| owned(&image.card.owner) && !image.is_cache());
+        note("images", images.map(|image| named(image.name.as_deref().unwrap_or_default(), image.id.0)).collect());
+        let hardware = &self.view.hardware;
+        let allocations = hardware.allocations.after(None).filter(|row| owned(&row.body.wanted.owner));
+        note("allocations", allocations.map(|row| row.id.0.to_string()).collect());
+        let runbooks = hardware.runbooks.after(None).filter(|row| owned(&row.body.owner));
+        note("runbooks", runbooks.map(|row| row.id.0.to_string()).collect());
         if project.is_domain() {
             let users = directory.users().filter(|user| user.domain == project.id);
             note("users", users.map(|user| user.name.clone()).collect());
@@ -150,6 +167,11 @@ impl Room<'_> {
         }
         held
     }
+}
+
+/// A thing by its name, or by its id where it has none.
+fn named(name: &str, id: Uuid) -> String {
+    if name.is_empty() { id.to_string() } else { name.to_owned() }
 }
 
 fn kind(project: &Project) -> &'static str {
