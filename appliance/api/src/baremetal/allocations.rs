@@ -44,15 +44,15 @@ impl Shown for Allocation {
     const PATH: &'static str = "allocations";
     const ITEM: &'static str = "allocations";
     const MEMBERS: &'static [Member] = &[
-        member("candidate_nodes", 52).fixed().unsorted().brief(),
-        member("extra", 52).unsorted().brief(),
-        member("last_error", 52).kept().brief(),
-        member("name", 52).brief(),
-        member("node_uuid", 52).kept().unsorted().brief(),
-        member("owner", OWNER).fixed().brief(),
-        member("resource_class", 52).fixed().brief(),
-        member("state", 52).kept().brief(),
-        member("traits", 52).fixed().unsorted().brief(),
+        member("candidate_nodes", 52).fixed().unsorted(),
+        member("extra", 52).unsorted(),
+        member("last_error", 52).kept(),
+        member("name", 52),
+        member("node_uuid", 52).kept().unsorted(),
+        member("owner", OWNER).fixed(),
+        member("resource_class", 52).fixed(),
+        member("state", 52).kept(),
+        member("traits", 52).fixed().unsorted(),
     ];
 
     fn members(record: &Record<Allocation>, _: &View) -> Map<String, Value> {
@@ -130,7 +130,7 @@ async fn list(
             && state.is_none_or(|state| is_in(state))
             && asked.caller.allows("baremetal:allocation:get", &owned(record))
     };
-    page(&asked, &view, &parameters, &Listed { path: "allocations", detail: false, node, keep })
+    page(&asked, &view, &parameters, &Listed { path: "allocations", detail: true, node, owner: owner.as_deref(), keep })
 }
 
 async fn show(

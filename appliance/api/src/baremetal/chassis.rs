@@ -1,7 +1,6 @@
 //! `/v1/chassis`: boxes that hold nodes.
 
 use super::asked::{Asked, Body, new_uuid, object};
-use super::document::links;
 use super::patch::Reader;
 use super::query::{self, Parameters};
 use super::records::{self, Listed, Member, Settable, Shown, member, new_members, page};
@@ -30,6 +29,7 @@ pub(super) fn routes() -> Router<Api> {
 impl Shown for Chassis {
     const PATH: &'static str = "chassis";
     const ITEM: &'static str = "chassis";
+    const BELOW: Option<&'static str> = Some("nodes");
     const MEMBERS: &'static [Member] = &[member("description", 1).brief(), member("extra", 1).unsorted()];
 
     fn members(record: &Record<Chassis>, _: &View) -> Map<String, Value> {
@@ -38,10 +38,6 @@ impl Shown for Chassis {
             ("description".to_owned(), body.description.clone().into()),
             ("extra".to_owned(), body.extra.clone().into()),
         ])
-    }
-
-    fn more_links(record: &Record<Chassis>, asked: &Asked) -> Option<(&'static str, Value)> {
-        Some(("nodes", links(&asked.base, &format!("chassis/{}/nodes", record.id))))
     }
 
     fn of_row(row: &HardwareRow) -> Option<&Arc<Record<Chassis>>> {
@@ -71,7 +67,7 @@ async fn list(
     asked.caller.needs("baremetal:chassis:get", &())?;
     records::only(&parameters, &[])?;
     let detail = query::detail(&parameters, asked.version)?;
-    let listed = Listed { path: "chassis", detail, node: None, keep: |_: &Record<Chassis>| true };
+    let listed = Listed { path: "chassis", detail, node: None, owner: None, keep: |_: &Record<Chassis>| true };
     page(&asked, &api.engine.view(), &parameters, &listed)
 }
 
@@ -82,7 +78,8 @@ async fn list_detail(
 ) -> Result<Json<Value>, ApiError> {
     asked.caller.needs("baremetal:chassis:get", &())?;
     query::only(&parameters, &["limit", "marker", "sort_key", "sort_dir"])?;
-    let listed = Listed { path: "chassis/detail", detail: true, node: None, keep: |_: &Record<Chassis>| true };
+    let listed =
+        Listed { path: "chassis/detail", detail: true, node: None, owner: None, keep: |_: &Record<Chassis>| true };
     page(&asked, &api.engine.view(), &parameters, &listed)
 }
 

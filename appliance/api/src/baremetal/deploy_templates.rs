@@ -100,7 +100,8 @@ async fn list(
     asked.caller.needs("baremetal:deploy_template:get", &())?;
     records::only(&parameters, &[])?;
     let detail = query::detail(&parameters, asked.version)?;
-    let listed = Listed { path: "deploy_templates", detail, node: None, keep: |_: &Record<DeployTemplate>| true };
+    let listed =
+        Listed { path: "deploy_templates", detail, node: None, owner: None, keep: |_: &Record<DeployTemplate>| true };
     page(&asked, &api.engine.view(), &parameters, &listed)
 }
 

@@ -122,7 +122,12 @@ async fn list(
     let detail = query::detail(&parameters, asked.version)?;
     let phase = parameters.get("phase");
     let keep = |record: &Record<InspectionRule>| phase.is_none_or(|phase| record.body.phase == *phase);
-    page(&asked, &api.engine.view(), &parameters, &Listed { path: "inspection_rules", detail, node: None, keep })
+    page(
+        &asked,
+        &api.engine.view(),
+        &parameters,
+        &Listed { path: "inspection_rules", detail, node: None, owner: None, keep },
+    )
 }
 
 async fn show(

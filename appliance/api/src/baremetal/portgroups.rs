@@ -1,7 +1,6 @@
 //! `/v1/portgroups`: ports of a node that work as one.
 
 use super::asked::{Asked, Body, new_uuid, object};
-use super::document::links;
 use super::patch::Reader;
 use super::query::{self, Parameters};
 use super::records::{self, Listed, Member, Settable, Shown, Since, is_of, member, new_members, page, with_new_node};
@@ -46,6 +45,7 @@ pub(super) fn routes() -> Router<Api> {
 impl Shown for Portgroup {
     const PATH: &'static str = "portgroups";
     const ITEM: &'static str = "portgroups";
+    const BELOW: Option<&'static str> = Some("ports");
     const MEMBERS: &'static [Member] = &[
         member("address", 23).brief(),
         member("category", 103),
@@ -76,10 +76,6 @@ impl Shown for Portgroup {
             ("standalone_ports_supported", body.standalone_ports_supported.into()),
         ];
         members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-    }
-
-    fn more_links(record: &Record<Portgroup>, asked: &Asked) -> Option<(&'static str, Value)> {
-        Some(("ports", links(&asked.base, &format!("portgroups/{}/ports", record.id))))
     }
 
     fn of_row(row: &HardwareRow) -> Option<&Arc<Record<Portgroup>>> {
@@ -200,7 +196,7 @@ fn listed(
             && address.is_none_or(|address| record.body.address == Some(address))
             && label.as_ref().is_none_or(|(label, values)| is_labelled(label, values))
     };
-    page(asked, &view, parameters, &Listed { path, detail, node, keep })
+    page(asked, &view, parameters, &Listed { path, detail, node, owner: None, keep })
 }
 
 /// The port group that a path names, where the rule says yes for its node.

@@ -74,17 +74,14 @@ pub(super) trait Shown: Kind {
     const ITEM: &'static str;
     /// Beside `uuid`, `created_at`, `updated_at` and `links`, which all have.
     const MEMBERS: &'static [Member];
+    /// What hangs below a record under a path of its own, which its document links to.
+    const BELOW: Option<&'static str> = None;
 
     /// The values of all members of the kind, of whatever version, as they are kept.
     fn members(record: &Record<Self>, view: &View) -> Map<String, Value>;
 
     /// What of the members this caller may not see is made unrecognisable.
     fn conceal(_: &mut Map<String, Value>, _: &Record<Self>, _: &View, _: &Asked) {}
-
-    /// Members beside those of [`Shown::MEMBERS`] that lead elsewhere.
-    fn more_links(_: &Record<Self>, _: &Asked) -> Option<(&'static str, Value)> {
-        None
-    }
 
     fn of_row(row: &HardwareRow) -> Option<&Arc<Record<Self>>>;
 }
@@ -126,10 +123,8 @@ pub(super) fn document<K: Shown>(
     let wanted = |name: &str| fields.is_none_or(|wanted| wanted.iter().any(|field| field == name));
     members
         .retain(|name, _| wanted(name) && find_member::<K>(name).is_some_and(|member| member.since <= asked.version.0));
-    if let Some((name, value)) = K::more_links(record, asked)
-        && wanted(name)
-    {
-        members.insert(name.to_owned(), value);
+    if let Some(name) = K::BELOW.filter(|name| wanted(name)) {
+        members.insert(name.to_owned(), links(&asked.base, &format!("{}/{id}/{name}", K::PATH)));
     }
     members.insert("links".into(), links(&asked.base, &format!("{}/{id}", K::PATH)));
     members
@@ -145,7 +140,7 @@ pub(super) fn fields<K: Shown>(parameters: &Parameters, asked: &Asked) -> Result
                 return Err(not_acceptable(asked.version, member.since, name));
             }
             Some(_) => {}
-            None if name == "links" => {}
+            None if name == "links" || K::BELOW == Some(name) => {}
             None => unknown.push(name.as_str()),
         }
     }
@@ -162,6 +157,8 @@ pub(super) struct Listed<'a, F> {
     pub(super) detail: bool,
     /// Only those of this node.
     pub(super) node: Option<NodeId>,
+    /// Only those of this project.
+    pub(super) owner: Option<&'a str>,
     pub(super) keep: F,
 }
 
@@ -188,8 +185,8 @@ pub(super) fn page<K: Shown, F: Fn(&Record<K>) -> bool>(
     })?;
     let brief = || all_members::<K>().filter(|member| member.brief).map(|member| member.name.to_owned()).collect();
     let fields = match fields::<K>(parameters, asked)? {
-        _ if listed.detail => None,
         Some(fields) => Some(fields),
+        None if listed.detail => None,
         None => Some(brief()),
     };
     let table = K::table(&view.hardware);
@@ -208,12 +205,13 @@ pub(super) fn page<K: Shown, F: Fn(&Record<K>) -> bool>(
         rows.push(shown(record));
     };
     // In the order of creation only the page is looked at; any other order is one of all rows.
-    if listed.node.is_none() && order.key.is_none() && !order.descending {
+    if listed.node.is_none() && listed.owner.is_none() && order.key.is_none() && !order.descending {
         table.after(marker).filter(|record| (listed.keep)(record)).take(limit).for_each(&mut take);
     } else {
-        let mut all: Vec<_> = match listed.node {
-            Some(node) => table.of_node(node).collect(),
-            None => table.after(None).collect(),
+        let mut all: Vec<_> = match (listed.node, listed.owner) {
+            (Some(node), _) => table.of_node(node).collect(),
+            (None, Some(owner)) => table.of_owner(owner).collect(),
+            (None, None) => table.after(None).collect(),
         };
         all.retain(|record| (listed.keep)(record));
         all.sort_by_key(|record| (record.created_at, record.id));

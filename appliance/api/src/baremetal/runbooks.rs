@@ -158,7 +158,7 @@ async fn list(
     let keep = |record: &Record<Runbook>| {
         project.is_none() || record.body.public || record.body.owner.as_ref() == project.as_ref()
     };
-    page(&asked, &api.engine.view(), &parameters, &Listed { path: "runbooks", detail, node: None, keep })
+    page(&asked, &api.engine.view(), &parameters, &Listed { path: "runbooks", detail, node: None, owner: None, keep })
 }
 
 async fn show(

@@ -224,7 +224,7 @@ fn listed<K: Shown>(
         Some(node) => format!("nodes/{node}/{}", K::PATH),
         None => K::PATH.to_owned(),
     };
-    page(asked, &view, parameters, &Listed { path: &path, detail, node, keep })
+    page(asked, &view, parameters, &Listed { path: &path, detail, node, owner: None, keep })
 }
 
 fn located<K: Shown>(asked: &Asked, view: &View, ident: &str, rule: &str) -> Result<(Arc<Record<K>>, Actor), ApiError> {

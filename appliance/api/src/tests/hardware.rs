@@ -463,3 +463,48 @@ async fn a_rule_is_applied_to_what_an_inspection_finds() {
     assert!(why.is_some_and(|why| why.contains("one core is not enough")));
     assert_eq!(small.settings.resource_class, None);
 }
+
+#[tokio::test]
+async fn what_hangs_on_a_node_follows_it() {
+    let scene = Scene::new("admin", "reader").await;
+    let node = &scene.node;
+    scene.rig.free_node("other", json!({"owner": scene.stranger.project})).await;
+    let group = json!({"node_uuid": node, "name": "bond0"});
+    let target = json!({"node_uuid": node, "volume_type": "iscsi", "volume_id": "v1", "boot_index": 1,
+        "properties": {"auth_password": "sesame"}});
+    for (path, list, body) in [("/portgroups", "portgroups", group), ("/volume/targets", "targets", target)] {
+        let (status, refused) = scene.ask(&scene.stranger, "POST", path, body.clone()).await;
+        assert!(status.is_client_error(), "{path}: {refused}");
+        let mut nowhere = body.clone();
+        nowhere["node_uuid"] = json!("00000000-0000-0000-0000-000000000009");
+        let (absent, words) = scene.ask(&scene.stranger, "POST", path, nowhere).await;
+        let told = refused.to_string().replace(node.as_str(), "00000000-0000-0000-0000-000000000009");
+        assert_eq!((status, told), (absent, words.to_string()), "{path}: the words tell that the node is there");
+
+        let (status, made) = scene.ask(&scene.owner, "POST", path, body).await;
+        assert_eq!(status, StatusCode::CREATED, "{path}: {made}");
+        let one = format!("{path}/{}", uuid(&made));
+        let count = async |who: &Tenant| {
+            let (_, rows) = scene.ask(who, "GET", path, Value::Null).await;
+            rows[list].as_array().map(Vec::len)
+        };
+        assert_eq!(
+            (count(&scene.owner).await, count(&scene.lessee).await, count(&scene.stranger).await),
+            (Some(1), Some(1), Some(0)),
+            "{path}"
+        );
+        for (method, body) in [("GET", Value::Null), ("DELETE", Value::Null), ("PATCH", replace("/extra", json!({})))] {
+            let answer = scene.ask(&scene.stranger, method, &one, body).await;
+            assert_eq!(answer.0, StatusCode::NOT_FOUND, "{method} {path}: {}", answer.1);
+        }
+        let view = scene.rig.api.engine.view();
+        let other = view.node_by_name("other").expect("there").id.to_string();
+        let moved = scene.rig.status("PATCH", &one, replace("/node_uuid", json!(other))).await;
+        assert_eq!(moved, 400, "{path}: to another owner's node");
+    }
+    let (_, seen) = scene.ask(&scene.lessee, "GET", "/volume/targets?detail=true", Value::Null).await;
+    let properties = &seen["targets"][0]["properties"];
+    assert!(properties["redacted_contents"].is_string() && properties.get("auth_password").is_none(), "{seen}");
+    let (_, seen) = scene.ask(&scene.owner, "GET", "/volume/targets?detail=true", Value::Null).await;
+    assert_eq!(seen["targets"][0]["properties"]["auth_password"], "sesame");
+}

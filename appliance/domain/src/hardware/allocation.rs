@@ -64,6 +64,10 @@ impl Kind for Allocation {
         }
     }
 
+    fn owner(&self) -> Option<&str> {
+        self.wanted.owner.as_deref()
+    }
+
     fn unique(&self) -> Vec<(&'static str, String)> {
         self.wanted.name.clone().map(|name| (ALLOCATION_NAME, name)).into_iter().collect()
     }

@@ -57,6 +57,11 @@ pub trait Kind: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send 
         None
     }
 
+    /// The project that it belongs to, of a kind that has owners of its own.
+    fn owner(&self) -> Option<&str> {
+        None
+    }
+
     /// The values that no other record of the kind may have: what a refusal calls them, and the value.
     fn unique(&self) -> Vec<(&'static str, String)> {
         Vec::new()
@@ -95,11 +100,18 @@ pub struct Table<K: Kind> {
     order: OrdSet<(Timestamp, K::Id)>,
     unique: OrdMap<(&'static str, String), K::Id>,
     of_nodes: OrdSet<(NodeId, K::Id)>,
+    of_owners: OrdSet<(String, K::Id)>,
 }
 
 impl<K: Kind> Default for Table<K> {
     fn default() -> Table<K> {
-        Table { rows: OrdMap::new(), order: OrdSet::new(), unique: OrdMap::new(), of_nodes: OrdSet::new() }
+        Table {
+            rows: OrdMap::new(),
+            order: OrdSet::new(),
+            unique: OrdMap::new(),
+            of_nodes: OrdSet::new(),
+            of_owners: OrdSet::new(),
+        }
     }
 }
 
@@ -125,6 +137,12 @@ impl<K: Kind> Table<K> {
         self.of_nodes.range(range).filter_map(|(_, id)| self.rows.get(id))
     }
 
+    /// Those that belong to a project.
+    pub fn of_owner(&self, project: &str) -> impl Iterator<Item = &Arc<Record<K>>> {
+        let range = (project.to_owned(), K::Id::new(Uuid::nil()))..=(project.to_owned(), K::Id::new(Uuid::max()));
+        self.of_owners.range(range).filter_map(|(_, id)| self.rows.get(id))
+    }
+
     pub(super) fn put(&mut self, row: &Arc<Record<K>>) {
         self.remove(row.id);
         self.order.insert((row.created_at, row.id));
@@ -133,6 +151,9 @@ impl<K: Kind> Table<K> {
         }
         if let Some(node) = row.body.node() {
             self.of_nodes.insert((node, row.id));
+        }
+        if let Some(owner) = row.body.owner() {
+            self.of_owners.insert((owner.to_owned(), row.id));
         }
         self.rows.insert(row.id, row.clone());
     }
@@ -145,6 +166,9 @@ impl<K: Kind> Table<K> {
         }
         if let Some(node) = old.body.node() {
             self.of_nodes.remove(&(node, id));
+        }
+        if let Some(owner) = old.body.owner() {
+            self.of_owners.remove(&(owner.to_owned(), id));
         }
     }
 }

@@ -36,6 +36,10 @@ impl Kind for Runbook {
     type Id = RunbookId;
     const WHAT: &'static str = "Runbook";
 
+    fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
     fn unique(&self) -> Vec<(&'static str, String)> {
         vec![(RUNBOOK_NAME, self.name.clone())]
     }
