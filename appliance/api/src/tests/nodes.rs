@@ -73,3 +73,27 @@ async fn a_mask_is_never_taken_for_a_secret() {
     assert_eq!(set("http://******@server/another").await, StatusCode::BAD_REQUEST);
     assert_eq!(stored()["image_source"], "http://u:secret@server/image");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_patch_is_lost_among_others() {
+    let rig = std::sync::Arc::new(Rig::new().await);
+    rig.node("n1").await;
+    let patches: Vec<_> = (0..4)
+        .map(|writer| {
+            let rig = rig.clone();
+            tokio::spawn(async move {
+                for number in 0..5 {
+                    let path = format!("/extra/w{writer}n{number}");
+                    let patch = json!([{"op": "add", "path": path, "value": number}]);
+                    let (status, answer) = rig.call("PATCH", "/nodes/n1", patch).await;
+                    assert_eq!(status, StatusCode::OK, "{answer}");
+                }
+            })
+        })
+        .collect();
+    for patch in patches {
+        patch.await.expect("no panic");
+    }
+    let (_, node) = rig.call("GET", "/nodes/n1", Value::Null).await;
+    assert_eq!(node["extra"].as_object().map(serde_json::Map::len), Some(20));
+}

@@ -149,14 +149,12 @@ async fn nobody_takes_a_node_over() {
         ("/driver", json!("ipmi")),
         ("/deploy_interface", json!("fake")),
         ("/properties/a", json!(1)),
-        ("/resource_class", json!("x")),
         ("/network_data", json!({"links": []})),
         ("/conductor_group", json!("x")),
         ("/chassis_uuid", json!("x")),
         ("/shard", json!("x")),
         ("/parent_node", json!("n1")),
         ("/retired", json!(true)),
-        ("/maintenance", json!(true)),
         ("/automated_clean", json!(false)),
     ] {
         assert_eq!(scene.patch(&scene.lessee, path, value).await, 403, "{path}");
@@ -167,6 +165,7 @@ async fn nobody_takes_a_node_over() {
     }
     assert_eq!(scene.patch(&scene.lessee, "/instance_info/a", json!(1)).await, 200, "he uses it");
     assert_eq!(scene.patch(&scene.lessee, "/extra/a", json!(1)).await, 200);
+    assert_eq!(scene.patch(&scene.lessee, "/description", json!("lent")).await, 200, "what has no rule of its own");
     // One forbidden operation forbids the patch.
     let patch = json!([
         {"op": "add", "path": "/extra/b", "value": 1},
