@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// What the administrator chooses instead of the one-time password.
+const ADMINISTRATORS_PASSWORD: &str = "measured again and again";
+
 /// The name of ours in every table.
 pub(crate) const OURS: &str = "leasehold";
 /// Where its API listens, on the loopback interface of the servers' namespace.
@@ -70,9 +73,14 @@ impl Appliance {
 
     /// A client of its API; to be used in the servers' namespace.
     pub(crate) fn client(&self) -> Result<Client> {
-        let password = fs::read_to_string(self.state.join("admin-password"))?;
         let address: SocketAddr = API.parse()?;
-        Ok(Client::new(address, "admin", password.trim()))
+        // The password of the first start is good for nothing but its change, and its file goes with it.
+        if let Ok(old) = fs::read_to_string(self.state.join("admin-password")) {
+            let old = old.trim();
+            let change = serde_json::json!({"old": old, "new": ADMINISTRATORS_PASSWORD});
+            Client::new(address, "admin", old).good("POST", "/appliance/v1/password", &change.to_string())?;
+        }
+        Ok(Client::new(address, "admin", ADMINISTRATORS_PASSWORD))
     }
 }
 

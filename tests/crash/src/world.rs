@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What the administrator chooses instead of the one-time password.
+const ADMINISTRATORS_PASSWORD: &str = "killed again and again";
+
 pub(crate) const NODE: &str = "node0";
 pub(crate) const BOX_ADDRESS: &str = "10.77.0.1";
 /// Each box has a network namespace of its own: no port is ever taken.
@@ -153,18 +156,23 @@ impl World {
         }
     }
 
-    /// A client for the administrator, whose password the first start left.
+    /// A client for the administrator, who chooses a password of his own when he still has the one-time one.
     ///
     /// # Errors
-    /// When the password is not there.
+    /// When the appliance does not take it.
     pub(crate) fn api(&mut self) -> Result<Api> {
         if let Some(api) = &self.api {
             return Ok(api.clone());
         }
         // The folder may be a mount that only the box sees.
         let file = self.site.state().join("admin-password");
-        let password = self.site.network.run(move || fs::read_to_string(file))?.context("the password")?;
-        let api = Api::new(&format!("http://{API}"), "admin", password.trim())?;
+        let base = format!("http://{API}");
+        if let Ok(old) = self.site.network.run(move || fs::read_to_string(file))? {
+            let old = old.trim();
+            let change = json!({"old": old, "new": ADMINISTRATORS_PASSWORD});
+            Api::new(&base, "admin", old)?.good("POST", "/appliance/v1/password", Some(&change))?;
+        }
+        let api = Api::new(&base, "admin", ADMINISTRATORS_PASSWORD)?;
         self.api = Some(api.clone());
         Ok(api)
     }

@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// What the administrator chooses instead of the one-time password.
+const ADMINISTRATORS_PASSWORD: &str = "booted again and again";
+
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub(crate) const BOOT_CARD: &str = "prov0";
 pub(crate) const CARD: &str = "eth0";
@@ -223,11 +226,22 @@ impl World {
 
     /// A request to the API.
     pub(crate) fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
-        let password = fs::read_to_string(self.folder.file("state/admin-password")).context("the password")?;
-        let user = format!("admin:{}", password.trim());
+        self.choose_password()?;
+        self.request(&format!("admin:{ADMINISTRATORS_PASSWORD}"), method, path, body)
+    }
+
+    /// Exchanges the one-time password of the first start for one of the administrator's own; does nothing the second time.
+    fn choose_password(&self) -> Result<()> {
+        let Ok(old) = fs::read_to_string(self.folder.file("state/admin-password")) else { return Ok(()) };
+        let old = old.trim();
+        let change = serde_json::json!({"old": old, "new": ADMINISTRATORS_PASSWORD});
+        self.request(&format!("admin:{old}"), "POST", "/appliance/v1/password", Some(&change)).map(drop)
+    }
+
+    fn request(&self, user: &str, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let url = format!("http://{API}{path}");
         let body = body.map(Value::to_string).unwrap_or_default();
-        let mut arguments = vec!["-sS", "--fail-with-body", "--max-time", "20", "-u", &user, "-X", method, &url];
+        let mut arguments = vec!["-sS", "--fail-with-body", "--max-time", "20", "-u", user, "-X", method, &url];
         arguments.extend(["-H", "X-OpenStack-Ironic-API-Version: 1.80", "-H", "Content-Type: application/json"]);
         if !body.is_empty() {
             arguments.extend(["--data", &body]);
