@@ -26,14 +26,8 @@ pub enum Service {
 }
 
 impl Service {
-    pub const ALL: [Service; 6] = [
-        Service::Baremetal,
-        Service::Lease,
-        Service::Network,
-        Service::Image,
-        Service::Identity,
-        Service::Appliance,
-    ];
+    pub const ALL: [Service; 6] =
+        [Service::Baremetal, Service::Lease, Service::Network, Service::Image, Service::Identity, Service::Appliance];
 
     /// The type of the service in the catalog.
     pub fn name(self) -> &'static str {
