@@ -79,7 +79,7 @@ impl ImageStore {
             .into());
         }
         if image.card.disk_format.is_none() || image.card.container_format.is_none() {
-            let why = "Properties disk_format, container_format must be set prior to saving data.";
+            let why = "Properties disk_format, container_format must be set prior to saving data";
             return Err(ImageError::Unready(why.into()));
         }
         Ok(image)
@@ -126,7 +126,7 @@ impl ImageStore {
     ) -> Result<(), ImageError> {
         // What lies in the box's own folders is not for every project.
         if url.starts_with("file:") {
-            return Err(ImageError::Unready("Only http and https URLs can be imported: upload the file.".into()));
+            return Err(ImageError::Unready("Only http and https URLs can be imported: upload the file".into()));
         }
         self.fetcher.check(url)?;
         let filler = self.filler(store, actor, id, limit)?;
@@ -143,7 +143,7 @@ impl ImageStore {
         limit: i64,
     ) -> Result<(), ImageError> {
         self.staged(id).await?.ok_or_else(|| {
-            ImageError::Unready(format!("Nothing was staged for image {id}: PUT its data to …/stage first."))
+            ImageError::Unready(format!("Nothing was staged for image {id}: PUT its data to …/stage first"))
         })?;
         let filler = self.filler(store, actor, id, limit)?;
         self.in_background(id, filler.fill_from(From::Staged));

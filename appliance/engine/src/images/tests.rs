@@ -3,7 +3,7 @@
 use super::*;
 use jiff::{SignedDuration, Timestamp};
 use leasehold_domain::command::Context;
-use leasehold_domain::image::{Card, HashAlgorithm, ImageContent};
+use leasehold_domain::image::{Card, HashAlgorithm, ImageCommand, ImageContent, Visibility};
 use leasehold_domain::{Change, decide};
 use leasehold_store::Options;
 use sha2::{Digest, Sha256, Sha512};
@@ -616,4 +616,80 @@ fn a_row_is_found_by_id_or_name() {
         assert_eq!(find(&view, &ident).map(|image| image.id), Some(id), "{ident}");
     }
     assert!(find(&view, "fedora").is_none());
+}
+
+/// An image that its project made and that waits for its data.
+async fn waiting(rig: &Rig, format: &str) -> ImageId {
+    let id = ImageId(Uuid::new_v4());
+    let card = Card {
+        owner: Some("a".into()),
+        visibility: Visibility::Private,
+        disk_format: Some(format.into()),
+        container_format: Some("bare".into()),
+        ..Card::default()
+    };
+    let create = ImageCommand::Create { id, name: Some("x".into()), card: Box::new(card), limit: -1 };
+    rig.store.submit(Command::Image(create), user()).await.expect("made");
+    id
+}
+
+fn read_back(images: &ImageStore, id: ImageId) -> Vec<u8> {
+    let stored = images.stored(id).expect("there");
+    let mut bytes = vec![0; stored.given_size().expect("known") as usize];
+    stored.read_given(&mut bytes, 0).expect("read");
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposit_comes_back_as_it_was_given_also_where_it_is_unpacked() {
+    let rig = Rig::new(|_| {});
+    let mut first = vec![0x5a; 1 << 16];
+    first[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let packed = super::qcow2::made::qcow2(4 << 20, &[super::qcow2::made::Cluster::Data(first)]);
+    let raw = disk(3 * MIB, MIB, 3);
+    for (format, bytes) in [("qcow2", &packed), ("raw", &raw)] {
+        let id = waiting(&rig, format).await;
+        let begin = rig.images.begin_deposit(&rig.store, user(), id, Some(bytes.len() as u64), -1).await;
+        let mut deposit = begin.expect("begun");
+        assert!(rig.images.is_being_filled(id));
+        let second = rig.images.begin_deposit(&rig.store, user(), id, None, -1).await;
+        assert!(matches!(second, Err(ImageError::Filling)), "{format}");
+        deposit.take(bytes).await.expect("taken");
+        let image = deposit.finish().await.expect("filled");
+        assert!(!rig.images.is_being_filled(id));
+        let given = image.card.given.clone().expect("known");
+        assert_eq!((given.size, image.status.name()), (bytes.len() as u64, "active"));
+        assert_eq!(image.checksum, Some(sha256(bytes)));
+        assert!(read_back(&rig.images, id) == *bytes, "{format}");
+        assert!(read_back(&rig.restarted(), id) == *bytes, "{format}");
+    }
+    let usage = rig.usage();
+    assert!(usage.stored >= packed.len() as u64 && usage.temporary == 0, "{usage:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_outlive_a_restart_and_go_with_their_image() {
+    let rig = Rig::new(|_| {});
+    let (kept, gone) = (waiting(&rig, "raw").await, waiting(&rig, "raw").await);
+    let bytes = disk(2 * MIB, MIB, 2);
+    for id in [kept, gone] {
+        let mut part = rig.images.begin_part(&rig.store, id, Some(0), None).await.expect("begun");
+        part.take(&bytes[..MIB]).await.expect("taken");
+        assert_eq!(part.finish().await.expect("here"), MIB as u64);
+    }
+    assert_eq!(rig.usage().temporary, 2 * MIB as u64);
+    rig.images.delete(&rig.store, gone, user()).await.expect("deleted");
+    assert_eq!(rig.usage().temporary, MIB as u64);
+    let images = rig.restarted();
+    assert_eq!(images.staged(kept).await.expect("known"), Some(MIB as u64));
+    let again = images.begin_part(&rig.store, kept, Some(7), None).await;
+    assert!(matches!(again, Err(ImageError::Offset { at }) if at == MIB as u64));
+    let mut part = images.begin_part(&rig.store, kept, Some(MIB as u64), None).await.expect("begun");
+    part.take(&bytes[MIB..]).await.expect("taken");
+    part.finish().await.expect("here");
+    images.deposit_staged(&rig.store, user(), kept, -1).await.expect("begun");
+    rig.until_status(kept, "active").await;
+    assert!(read_back(&images, kept) == bytes);
+    until(|| images.usage(&rig.store.view()).expect("known").temporary == 0).await;
+    assert_eq!(images.staged(kept).await.expect("known"), None);
 }

@@ -123,9 +123,14 @@ impl Room<'_> {
         if let Some(name) = name.filter(|_| card.owner.is_none()) {
             self.check_image_name(id, name)?;
         }
-        let kept = (old.kept, old.members.clone(), old.deactivated, old.reason.clone(), old.given.clone());
-        let (kept, members, deactivated, reason, given) = kept;
-        let card = Card { kept, members, deactivated, reason, given, ..card.clone() };
+        let card = Card {
+            kept: true,
+            members: old.members.clone(),
+            deactivated: old.deactivated,
+            reason: old.reason.clone(),
+            given: old.given.clone(),
+            ..card.clone()
+        };
         Ok(self.put_card(&image, name.map(str::to_owned), card))
     }
 
@@ -250,8 +255,10 @@ impl Room<'_> {
             return Ok(None);
         }
         let unknown = || refuse(format!("there is no image '{}'.", wanted.source));
-        let is_wanted = |image: &Image| {
-            image.id.to_string() == wanted.source || image.name.as_deref() == Some(wanted.source.as_str())
+        let by_id = uuid::Uuid::parse_str(&wanted.source).ok().map(ImageId);
+        let is_wanted = |image: &Image| match by_id {
+            Some(id) => image.id == id,
+            None => image.name.as_deref() == Some(wanted.source.as_str()),
         };
         let image = match &self.context.actor {
             Actor::User(who) => {
@@ -263,7 +270,6 @@ impl Room<'_> {
                 image
             }
             Actor::Local(_) | Actor::System(_) => {
-                let by_id = uuid::Uuid::parse_str(&wanted.source).ok().map(ImageId);
                 let found = match by_id {
                     Some(id) => self.view.image(id),
                     None => self.view.image_by_name(&wanted.source),
@@ -273,5 +279,148 @@ impl Room<'_> {
         };
         image.check_usable().map_err(|why| refuse(format!("the image {} cannot be used: {why}.", wanted.source)))?;
         Ok(Some(image.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Command, Context, NodeStart, Who};
+    use crate::decide::decide;
+    use crate::id::{JobId, NodeId, PortId};
+    use crate::image::{HashAlgorithm, JudgedImage};
+    use crate::job::JobInput;
+    use crate::mac::Mac;
+    use crate::node::NodeSettings;
+    use crate::port::PortSettings;
+    use crate::provision::{ProvisionState, Verb};
+    use crate::view::{Change, View};
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    const ID: ImageId = ImageId(Uuid::from_u128(1));
+    const NODE: NodeId = NodeId(Uuid::from_u128(2));
+    const JOB: JobId = JobId(Uuid::from_u128(3));
+
+    fn give_as(view: &mut View, actor: Actor, command: Command) -> Result<(), Refusal> {
+        let context = Context { actor, now: Timestamp::UNIX_EPOCH };
+        let decision = decide(view, &command, &context)?;
+        decision.changes.iter().for_each(|change| view.apply(change));
+        Ok(())
+    }
+
+    fn give(view: &mut View, command: ImageCommand) -> Result<(), Refusal> {
+        give_as(view, Actor::System("test"), Command::Image(command))
+    }
+
+    fn create(number: u128, limit: i64) -> ImageCommand {
+        let card = Card {
+            owner: Some("a".into()),
+            visibility: Visibility::Private,
+            disk_format: Some("raw".into()),
+            container_format: Some("bare".into()),
+            ..Card::default()
+        };
+        ImageCommand::Create {
+            id: ImageId(Uuid::from_u128(number)),
+            name: Some("x".into()),
+            card: Box::new(card),
+            limit,
+        }
+    }
+
+    fn fill(number: u128, format: &str, size: u64, limit: i64) -> ImageCommand {
+        let content =
+            ImageContent { raw_size: size, raw_sha256: "0".repeat(64), stored_size: 1, given_format: format.into() };
+        let checksum = Checksum { algorithm: HashAlgorithm::Sha256, hex: "a".repeat(64) };
+        let given = Given { size, md5: String::new() };
+        ImageCommand::Fill { id: ImageId(Uuid::from_u128(number)), checksum, given, content, limit }
+    }
+
+    /// A node that is to be deployed with the image.
+    fn rack() -> View {
+        let mut view = View::default();
+        give(&mut view, create(1, -1)).expect("an image");
+        give(&mut view, fill(1, "raw", 512, -1)).expect("filled");
+        let mut settings = NodeSettings { driver: "ipmi".into(), ..NodeSettings::default() };
+        settings.instance_info.insert("image_source".into(), ID.to_string().into());
+        let system = || Actor::System("test");
+        let create = Command::CreateNode { id: NODE, settings: Box::new(settings), start: NodeStart::default() };
+        give_as(&mut view, system(), create).expect("a node");
+        let card = PortSettings::new(NODE, Mac([2, 0, 0, 0, 0, 1]));
+        let port = Command::CreatePort { id: PortId(Uuid::from_u128(4)), settings: Box::new(card) };
+        give_as(&mut view, system(), port).expect("a card");
+        let available =
+            Node { provision_state: ProvisionState::Available, ..(**view.node(NODE).expect("there")).clone() };
+        view.apply(&Change::PutNode(Arc::new(available)));
+        view
+    }
+
+    fn deploy(view: &mut View, judged: Option<JudgedImage>) -> Result<(), Refusal> {
+        let who = Who { name: "u".into(), image: judged, ..Who::default() };
+        let command =
+            Command::Provision { node: NODE, verb: Verb::Deploy, job: JOB, input: Box::new(JobInput::default()) };
+        give_as(view, Actor::User(who.into()), command)
+    }
+
+    #[test]
+    fn a_user_deploys_what_he_was_let_see_while_it_is_so() {
+        let mut view = rack();
+        let revision = view.image(ID).expect("there").card.revision;
+        let unknown = deploy(&mut view, None).expect_err("nobody let him see it").to_string();
+        let other = JudgedImage { image: ImageId(Uuid::from_u128(9)), revision };
+        assert_eq!(deploy(&mut view, Some(other)).expect_err("another").to_string(), unknown);
+        let stale = JudgedImage { image: ID, revision: revision - 1 };
+        assert!(matches!(deploy(&mut view, Some(stale)), Err(Refusal::Conflict { .. })));
+        give(&mut view, ImageCommand::SetActive { id: ID, on: false }).expect("off");
+        let off = JudgedImage { image: ID, revision: revision + 1 };
+        assert!(matches!(deploy(&mut view, Some(off)), Err(Refusal::Invalid(why)) if why.contains("deactivated")));
+        give(&mut view, ImageCommand::SetActive { id: ID, on: true }).expect("on");
+        deploy(&mut view, Some(JudgedImage { image: ID, revision: revision + 2 })).expect("his");
+        assert_eq!(view.job(JOB).expect("a job").input.image, Some(ID), "whatever the node says later");
+        let delete = Command::DeleteImage { id: ID };
+        assert!(matches!(give_as(&mut view, Actor::System("test"), delete), Err(Refusal::InUse(_))));
+    }
+
+    #[test]
+    fn an_image_is_filled_once_with_what_it_is_said_to_be() {
+        let mut view = View::default();
+        give(&mut view, create(1, -1)).expect("an image");
+        assert!(matches!(give(&mut view, fill(1, "qcow2", 512, -1)), Err(Refusal::Invalid(_))));
+        give(&mut view, ImageCommand::Unfit { id: ID, reason: "no".into() }).expect("told");
+        assert_eq!(view.image(ID).expect("there").card.reason.as_deref(), Some("no"));
+        give(&mut view, fill(1, "raw", 512, -1)).expect("filled");
+        assert_eq!(view.image(ID).expect("there").card.reason, None);
+        assert!(matches!(give(&mut view, fill(1, "raw", 512, -1)), Err(Refusal::InUse(_))));
+        assert!(give(&mut view, ImageCommand::Unfit { id: ID, reason: "late".into() }).is_err());
+    }
+
+    #[test]
+    fn a_project_has_so_many_images_and_so_many_bytes() {
+        let mut view = View::default();
+        give(&mut view, create(1, 2)).expect("the first");
+        give(&mut view, create(2, 2)).expect("the second, of the same name");
+        assert!(matches!(give(&mut view, create(3, 2)), Err(Refusal::TooMuch(_))));
+        give(&mut view, fill(1, "raw", 600, 1000)).expect("within");
+        assert!(matches!(give(&mut view, fill(2, "raw", 600, 1000)), Err(Refusal::TooMuch(_))));
+        give(&mut view, fill(2, "raw", 400, 1000)).expect("within");
+    }
+
+    #[test]
+    fn a_change_keeps_what_is_not_the_owners_to_say() {
+        let mut view = rack();
+        give(&mut view, ImageCommand::SetActive { id: ID, on: false }).expect("off");
+        let image = view.image(ID).expect("there").clone();
+        let card = Card { owner: Some("a".into()), protected: true, revision: 0, ..Card::default() };
+        let change = |revision| ImageCommand::Change { id: ID, revision, name: None, card: Box::new(card.clone()) };
+        assert!(matches!(give(&mut view, change(image.card.revision)), Err(Refusal::Forbidden(_))), "its format");
+        let card = Card { protected: true, deactivated: false, given: None, ..image.card.clone() };
+        let change = |revision| ImageCommand::Change { id: ID, revision, name: None, card: Box::new(card.clone()) };
+        give(&mut view, change(image.card.revision)).expect("changed");
+        assert!(matches!(give(&mut view, change(image.card.revision)), Err(Refusal::Conflict { .. })));
+        let now = view.image(ID).expect("there");
+        assert!(now.card.deactivated && now.card.given == image.card.given && now.card.protected);
+        let delete = Command::DeleteImage { id: ID };
+        assert!(matches!(give_as(&mut view, Actor::System("test"), delete), Err(Refusal::Forbidden(_))));
     }
 }
