@@ -29,14 +29,21 @@ class Service:
         config.write_text(text)
         arguments = [self.program, "serve", "--config", config, "--ready-file", ready]
         self.process = subprocess.Popen(arguments, stdout=self.log, stderr=self.log)
+        try:
+            self.url = self.ready(ready)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def ready(self, file):
+        """Waits for the ready file; the URL in it."""
         deadline = time.monotonic() + START_LIMIT
-        while not ready.exists():
+        while not file.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__()
                 sys.exit(f"leasehold does not start: {(self.folder / 'leasehold.log').read_text()[-2000:]}")
             time.sleep(0.05)
-        self.url = json.loads(ready.read_text())["url"]
-        return self
+        return json.loads(file.read_text())["url"]
 
     def __exit__(self, *_):
         self.process.terminate()
@@ -48,7 +55,8 @@ class Service:
 
     def account(self, name, roles, project=None):
         """Makes a user with these roles in the project, or in the whole system, with the program's own command line."""
-        command = [self.program, "account", "create", name, "--socket", self.state / "leasehold.sock", "--password-stdin"]
+        socket = self.state / "leasehold.sock"
+        command = [self.program, "account", "create", name, "--socket", socket, "--password-stdin"]
         kind = "--system-role"
         if project is not None:
             command += ["--project", project]
