@@ -278,6 +278,9 @@ async fn show_of_node(
 ) -> Result<Json<Value>, ApiError> {
     query::only(&parameters, &["fields"])?;
     let view = api.engine.view();
+    // Ironic's answer for a node that is not there, or not for the caller, is 400 here: what is not found is the
+    // allocation of a node that is.
+    asked.seen(&view, &ident).map_err(|error| ApiError { status: StatusCode::BAD_REQUEST, ..error })?;
     let (record, _) = of_node(&asked, &view, &ident, "baremetal:allocation:get")?;
     let fields = records::fields::<Allocation>(&parameters, &asked)?;
     Ok(Json(Value::Object(records::document(&record, &view, &asked, fields.as_deref()))))

@@ -86,7 +86,9 @@ fn member(port: &Port, view: &View, base: &str, version: Version, name: &str) ->
             Some(tenant) => json!({"tenant_vif_port_id": tenant.id.to_string()}),
             None => json!({}),
         },
-        "local_link_connection" if !has_vtep(version) && settings.local_link_connection.keys().any(is_vtep) => {
+        "local_link_connection"
+            if !has_vtep(version) && settings.local_link_connection.keys().any(|key| is_vtep(key)) =>
+        {
             json!({})
         }
         "local_link_connection" => settings.local_link_connection.clone().into(),
@@ -157,7 +159,7 @@ fn is_given(name: &str, value: &Value) -> bool {
     }
 }
 
-fn is_vtep(key: &String) -> bool {
+fn is_vtep(key: &str) -> bool {
     key.starts_with("vtep-")
 }
 
@@ -185,7 +187,7 @@ fn cabling(mut link: Map<String, Value>, is_smartnic: bool, version: Version) ->
     if has("network_type") && version.0 < 64 {
         return Err(not_acceptable(version, 64, "local_link_connection/network_type"));
     }
-    if link.keys().any(is_vtep) && version.0 < 90 {
+    if link.keys().any(|key| is_vtep(key)) && version.0 < 90 {
         return Err(not_acceptable(version, 90, "A VTEP switch"));
     }
     let kind = link.get("network_type").and_then(Value::as_str);

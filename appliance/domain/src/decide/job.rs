@@ -156,6 +156,7 @@ impl Room<'_> {
             StepName::ReleaseInstance => {
                 node.settings.instance_info.clear();
                 node.settings.instance_uuid = None;
+                node.settings.labels.remove("instance_name");
                 self.end_allocation(node.id);
                 if let Ok(next) = step(node.standing(), Event::Done) {
                     self.move_to(node, next);
@@ -195,7 +196,12 @@ impl Room<'_> {
             node.maintenance_reason = Some(format!("Cleaning failed: {reason}"));
             self.tell(node, What::Maintenance { on: true, reason: node.maintenance_reason.clone() });
         }
-        if moves && let Ok(next) = step(node.standing(), event) {
+        let mut standing = node.standing();
+        if cleaning && node.settings.retired {
+            // It is wiped, and nobody gets it any more.
+            standing.target = Some(ProvisionState::Manageable);
+        }
+        if moves && let Ok(next) = step(standing, event) {
             self.move_to(node, next);
         }
         self.tell(node, What::JobEnded { job: job.id, kind: job.kind, ok: failure.is_none(), detail: failure });

@@ -507,6 +507,18 @@ fn a_node_without_a_machine_needs_neither_port_nor_image() {
     run(Verb::Adopt, ProvisionState::Active);
 }
 
+#[test]
+fn a_retired_node_is_wiped_and_given_to_nobody() {
+    let mut world = World::at(&[Verb::Manage, Verb::Provide]);
+    world.verb(Verb::Deploy).expect("legal");
+    world.finish();
+    change(&mut world, |settings| settings.retired = true).expect("in use");
+    world.verb(Verb::Undeploy).expect("legal");
+    world.finish();
+    assert_eq!(world.node().provision_state, ProvisionState::Manageable);
+    assert!(matches!(world.verb(Verb::Provide), Err(Refusal::Invalid(_))));
+}
+
 /// What may happen to a node, in any order.
 #[derive(Clone, Copy, Debug)]
 enum Happening {
