@@ -22,12 +22,12 @@ fn check_card(name: Option<&str>, card: &Card) -> Result<(), Refusal> {
     if let Some(name) = name.filter(|name| name.chars().count() > ENTRY_LENGTH || name.chars().any(char::is_control)) {
         return Err(Refusal::Invalid(format!("'{name}' is no name: at most {ENTRY_LENGTH} characters on one line.")));
     }
-    for format in card.disk_format.iter().filter(|format| !matches!(format.as_str(), "raw" | "qcow2")) {
+    if let Some(format) = card.disk_format.iter().find(|format| !matches!(format.as_str(), "raw" | "qcow2")) {
         return Err(Refusal::Invalid(format!(
             "disk_format '{format}' cannot be deployed here: convert the image to raw or qcow2 (qemu-img convert)."
         )));
     }
-    for format in card.container_format.iter().filter(|format| format.as_str() != "bare") {
+    if let Some(format) = card.container_format.iter().find(|format| format.as_str() != "bare") {
         return Err(Refusal::Invalid(format!("container_format '{format}' is not known here: bare is.")));
     }
     if card.tags.len() > MOST_ENTRIES || card.properties.len() > MOST_ENTRIES {
