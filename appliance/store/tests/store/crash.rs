@@ -182,6 +182,7 @@ fn check(dir: &Path, acknowledged: &Acknowledged) {
         }
         let audit = store.audit(usize::MAX).await.expect("read");
         assert_eq!(audit.iter().filter(|entry| entry.outcome == Outcome::Done).count() as u64, total);
+        assert_eq!(store.audit_verify(None).await.expect("read").faults, [], "the chain goes on over every kill");
         store.close().await;
     });
 }

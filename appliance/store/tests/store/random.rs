@@ -104,7 +104,8 @@ fn useful(state: ProvisionState) -> &'static [Verb] {
         DeployWait => &[Verb::Abort, Verb::Undeploy],
         DeployFailed | Error => &[Verb::Deploy, Verb::Rebuild, Verb::Undeploy],
         Active => &[Verb::Rebuild, Verb::Undeploy],
-        Verifying | Inspecting | Cleaning | Deploying | Deleting | Adopting => &[],
+        // On the way, or in a life (rescue, service, hold) that the rules' own tests lead.
+        _ => &[],
     }
 }
 
