@@ -69,9 +69,12 @@ impl Shown for InspectionRule {
 impl Settable for InspectionRule {
     fn read(members: &Map<String, Value>, _: &Asked, _: &View) -> Result<InspectionRule, ApiError> {
         let read = Reader { members };
+        let not_whole = || ApiError::bad_request("priority must be a whole number.");
         let priority = match members.get("priority") {
             None | Some(Value::Null) => 0,
-            Some(value) => value.as_i64().ok_or_else(|| ApiError::bad_request("priority must be a whole number."))?,
+            // The command line sends a text.
+            Some(Value::String(text)) => text.parse().map_err(|_| not_whole())?,
+            Some(value) => value.as_i64().ok_or_else(not_whole)?,
         };
         Ok(InspectionRule {
             description: read.short_text("description", 255)?,

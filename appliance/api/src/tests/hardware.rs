@@ -413,7 +413,9 @@ async fn inspection_rules_are_kept_and_hidden() {
     let open = rig.ok("POST", "/inspection_rules", rule(json!({"conditions": [], "priority": 3}))).await;
     let path = format!("/inspection_rules/{}", uuid(&open));
     assert_eq!((&open["actions"], &open["priority"]), (&actions, &json!(3)));
-    for priority in [json!(-1), json!(10000), json!(5000.5)] {
+    let text = rig.ok("PATCH", &path, replace("/priority", json!("7"))).await;
+    assert_eq!(text["priority"], 7, "as the command line sends it");
+    for priority in [json!(-1), json!(10000), json!(5000.5), json!("high")] {
         assert_eq!(rig.status("POST", "/inspection_rules", rule(json!({ "priority": priority }))).await, 400);
     }
     for bad in [json!({"phase": "late"}), json!({"conditions": [{"op": "equals", "args": []}]}), json!({"actions": []})]
