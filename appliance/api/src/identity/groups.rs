@@ -124,8 +124,8 @@ fn administers_group(asker: &Asker, rule: &str, directory: &Directory, group: &G
     if asker.scope == Scope::System {
         return Ok(());
     }
-    let held = directory.assignments_of(Party::Group(group.id));
-    held.map(|held| asker.may_give(directory, held.place, held.role)).collect()
+    let mut held = directory.assignments_of(Party::Group(group.id));
+    held.try_for_each(|held| asker.may_give(directory, held.place, held.role))
 }
 
 fn pair(asker: &Asker, directory: &Directory, group: &str, user: &str) -> Result<(Arc<Group>, Arc<User>), Fault> {

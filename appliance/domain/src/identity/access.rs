@@ -140,7 +140,6 @@ impl Directory {
             domain_id: domain,
             system: scope == Scope::System,
             roles: names.collect(),
-            ..Credentials::default()
         }
     }
 
