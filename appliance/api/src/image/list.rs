@@ -116,7 +116,7 @@ fn is_one_of(value: &Value, wanted: &str) -> bool {
         other => other.to_string(),
     };
     match wanted.strip_prefix("in:") {
-        Some(list) => values(list).iter().any(|entry| *entry == text),
+        Some(list) => values(list).contains(&text),
         None => match value {
             Value::Bool(_) => text.eq_ignore_ascii_case(wanted),
             _ => text == wanted,

@@ -199,7 +199,7 @@ fn is_same(value: &Value, wanted: &str) -> bool {
         }
         Value::Null => wanted.is_empty() || wanted == "None",
         Value::Array(entries) => entries.iter().any(|entry| is_same(entry, wanted)),
-        other => other.to_string() == wanted,
+        other => format!("{other}") == wanted,
     }
 }
 

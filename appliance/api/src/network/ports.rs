@@ -324,7 +324,7 @@ mod tests {
         for bad in
             [json!("x"), json!({}), json!({"ip_address": "fd00::1"}), json!({"ip_address": "x"}), json!({"a": 1})]
         {
-            assert!(wanted(&[bad.clone()]).is_err(), "{bad}");
+            assert!(wanted(std::slice::from_ref(&bad)).is_err(), "{bad}");
         }
     }
 }
