@@ -137,7 +137,9 @@ pub(super) async fn wipe(engine: &Engine, job: &Job) -> Outcome {
 /// Our agent describes a result in words.
 fn describe(result: &Value) -> Option<String> {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    text(result).or_else(|| ["clean_result", "deploy_result", "result", "message"].iter().find_map(|key| text(result.get(key)?)))
+    text(result).or_else(|| {
+        ["clean_result", "deploy_result", "result", "message"].iter().find_map(|key| text(result.get(key)?))
+    })
 }
 
 /// Has the image written and the config drive put beside it.
