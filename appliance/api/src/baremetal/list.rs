@@ -134,7 +134,7 @@ impl Filter {
             driver: text("driver"),
             fault,
             group: text("conductor_group").map(|group| group.to_lowercase()),
-            // There is one conductor: this box.
+            // There is one conductor: this box. Another has no nodes.
             conductor: conductor.filter(|name| **name != *api.hostname),
             instance_name: text("instance_name"),
             contains: text("description_contains").map(|text| text.to_lowercase()),
@@ -145,8 +145,7 @@ impl Filter {
         let settings = &node.settings;
         let same = |wanted: &Option<String>, given: Option<&str>| wanted.is_none() || wanted.as_deref() == given;
         let label = |name: &str| settings.label(name);
-        self.conductor.is_none()
-            && self.associated.is_none_or(|wanted| settings.instance_uuid.is_some() == wanted)
+        self.associated.is_none_or(|wanted| settings.instance_uuid.is_some() == wanted)
             && self.maintenance.is_none_or(|wanted| node.maintenance == wanted)
             && self.retired.is_none_or(|wanted| settings.retired == wanted)
             && self.sharded.is_none_or(|wanted| label("shard").is_some() == wanted)
@@ -179,6 +178,9 @@ impl Filter {
 
     /// Every node that can be meant, oldest first, found by the narrowest index that the filter allows.
     fn candidates<'a>(&self, view: &'a View, after: Option<NodeId>) -> Box<dyn Iterator<Item = &'a Arc<Node>> + 'a> {
+        if self.conductor.is_some() {
+            return Box::new(std::iter::empty());
+        }
         if let Some(instance) = self.instance {
             return Box::new(view.node_by_instance(instance).into_iter().filter(move |node| Some(node.id) != after));
         }

@@ -85,6 +85,7 @@ pub(super) async fn create(State(api): State<Api>, asked: Asked, body: Body) -> 
             return Err(ApiError::bad_request("The body must be a JSON object."));
         }
     };
+    // Versions are about what was sent, not about the owner that is put in here.
     let wanted = body.clone();
     owner_of_new(&asked, &mut body)?;
     patch::check_creation(&wanted, asked.version)?;

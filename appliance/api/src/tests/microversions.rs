@@ -186,6 +186,8 @@ async fn parts_and_shards_are_listed_apart() {
     assert_eq!(names("?sharded=false&include_children=true").await, ["part"]);
     assert_eq!(names("?sort_key=name&sort_dir=desc&include_children=true").await, ["whole", "part", "other"]);
     assert_eq!(names("?sort_dir=desc").await, ["other", "whole"]);
+    assert_eq!(names("?conductor=box").await, ["whole", "other"]);
+    assert!(names("?conductor=elsewhere").await.is_empty());
     let (_, children) = rig.call("GET", "/nodes/whole/children", Value::Null).await;
     assert_eq!(children["children"], json!([part["uuid"]]));
     let (_, shards) = rig.call("GET", "/shards", Value::Null).await;
