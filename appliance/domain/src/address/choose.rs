@@ -5,9 +5,11 @@ use super::pool::{Pool, Subnet};
 use super::{Binding, ClientKey, Hold};
 use crate::mac::Mac;
 use crate::network::{is_anothers, tenant_address};
+use crate::provision::ProvisionState;
 use crate::view::View;
 use jiff::Timestamp;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// At most so many places of a range are looked at for one request.
 const MOST_LOOKS: u32 = 131_072;
@@ -53,19 +55,29 @@ impl Seeker<'_> {
     }
 
     /// The address that the machine has by its tenant's networks, if it is free here; then it is to have no other. What
-    /// another of our machines had before, and has no right to now, is free.
+    /// another machine uses stays that machine's, whatever a tenant asks for.
     pub(super) fn reserved(&self, offers: &Offers) -> Option<Ipv4Addr> {
         let pool = self.pool;
         let address = tenant_address(self.view, self.mac, pool.network)?;
         let ours = address == pool.server || pool.router == Some(address) || pool.dns.contains(&address);
         let offered = offers.holder(address, self.now).is_some_and(|holder| holder != self.client);
-        let right = |mac: Mac| tenant_address(self.view, mac, pool.network) == Some(address);
-        let taken = self.view.binding(address).is_some_and(|binding| match &binding.hold {
-            _ if self.owns(binding) || !binding.holds(self.now) => false,
-            Hold::Bound { mac, .. } => self.view.port_by_mac(*mac).is_none() || right(*mac),
-            Hold::Declined => true,
-        });
+        let taken = self
+            .view
+            .binding(address)
+            .is_some_and(|binding| !self.owns(binding) && binding.holds(self.now) && !self.is_left_over(binding));
         (!ours && !offered && !taken).then_some(address)
+    }
+
+    /// The binding is that of a machine of ours which has another address by now, or which nobody uses.
+    fn is_left_over(&self, binding: &Binding) -> bool {
+        use ProvisionState::{Available, Enroll, Manageable};
+        let Hold::Bound { client, mac } = &binding.hold else { return false };
+        let moved = self.view.binding_of(client).is_some_and(|newest| newest.address != binding.address);
+        let idle = self
+            .view
+            .node_by_mac(*mac)
+            .is_some_and(|node| node.job.is_none() && matches!(node.provision_state, Available | Enroll | Manageable));
+        moved || idle
     }
 
     /// The client may have this address: we give it, nobody else holds it, it is neither kept for nor reserved to another.
@@ -73,7 +85,9 @@ impl Seeker<'_> {
         if let Some(reserved) = self.reserved(offers) {
             return address == reserved;
         }
-        if is_anothers(self.view, address, self.mac) {
+        let own = |binding: &Arc<Binding>| self.owns(binding) && binding.holds(self.now);
+        if is_anothers(self.view, address, self.mac, self.pool.network) && !self.view.binding(address).is_some_and(own)
+        {
             return false;
         }
         if !self.pool.gives(address) || offers.holder(address, self.now).is_some_and(|holder| holder != self.client) {

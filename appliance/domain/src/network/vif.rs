@@ -115,18 +115,23 @@ pub fn tenant_address(view: &View, mac: Mac, wire: Cidr) -> Option<Ipv4Addr> {
     let card = view.port_by_mac(mac)?;
     let port = attached_at(view, card)?;
     view.node(card.settings.node).filter(|node| is_its_own(view, node))?;
+    on_wire(port, wire)
+}
+
+/// Of a port's addresses the one that counts on a wire: a card has one by DHCP.
+fn on_wire(port: &TenantPort, wire: Cidr) -> Option<Ipv4Addr> {
     port.settings.addresses.iter().map(|fixed| fixed.address).find(|address| wire.has_host(*address))
 }
 
-/// Whether a machine other than that behind this card has the address by its networks now.
-pub fn is_anothers(view: &View, address: Ipv4Addr, mac: Mac) -> bool {
+/// Whether a machine other than that behind this card has the address by its networks now, on a wire with this network.
+pub fn is_anothers(view: &View, address: Ipv4Addr, mac: Mac, wire: Cidr) -> bool {
     view.network.attached_with(address).any(|port| {
         let Some(vif) = vif_of(view, port) else { return false };
         let mine = view.port_by_mac(mac).is_some_and(|card| match vif.place {
             Place::Port(id) => card.id == id,
             Place::Portgroup(id) => card.settings.portgroup == Some(id),
         });
-        !mine && is_its_own(view, vif.node)
+        !mine && on_wire(port, wire) == Some(address) && is_its_own(view, vif.node)
     })
 }
 

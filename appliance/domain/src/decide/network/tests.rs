@@ -212,7 +212,8 @@ fn a_machine_has_the_address_of_its_network_while_it_is_its_users() {
     assert_eq!(tenant_address(&view, mac, wire), Some(wanted));
     assert_eq!(tenant_address(&view, mac, "10.9.0.0/24".parse().expect("a network")), None, "another wire");
     assert!(
-        crate::network::is_anothers(&view, wanted, Mac([2; 6])) && !crate::network::is_anothers(&view, wanted, mac)
+        crate::network::is_anothers(&view, wanted, Mac([2; 6]), wire)
+            && !crate::network::is_anothers(&view, wanted, mac, wire)
     );
     let job = JobId(Uuid::from_u128(77));
     let input = Box::new(JobInput::default());
@@ -224,7 +225,7 @@ fn a_machine_has_the_address_of_its_network_while_it_is_its_users() {
 }
 
 /// Asks for an address as DHCP does, and takes it.
-fn lease(view: &mut View, mac: Mac) -> Option<Ipv4Addr> {
+fn lease(view: &mut View, mac: Mac, second: i64) -> Option<Ipv4Addr> {
     let pool = Pool {
         network: "10.0.0.0/24".parse().expect("a network"),
         server: Ipv4Addr::new(10, 0, 0, 1),
@@ -237,10 +238,9 @@ fn lease(view: &mut View, mac: Mac) -> Option<Ipv4Addr> {
         vlan: None,
         authoritative: false,
     };
+    let now = Timestamp::from_second(second).expect("a time");
     let (mut offers, client) = (Offers::default(), ClientKey::Mac(mac));
-    let mut ask = |view: &View, ask| {
-        decide_lease(&Asked { ask, client: &client, mac }, &pool, view, &mut offers, Timestamp::UNIX_EPOCH)
-    };
+    let mut ask = |view: &View, ask| decide_lease(&Asked { ask, client: &client, mac }, &pool, view, &mut offers, now);
     let Verdict::Offer { grant, .. } = ask(view, Ask::Discover { requested: None }) else { return None };
     let Verdict::Ack { grant, write } = ask(view, Ask::Select { server: pool.server, address: grant.address }) else {
         return None;
@@ -257,18 +257,37 @@ fn dhcp_gives_the_networks_address_to_its_machine_and_to_no_other() {
     let one = node(&mut view, 0x11, 1);
     node(&mut view, 0x12, 1);
     let (mac, other) = (Mac([0x52, 0x54, 0, 0, 0x11, 0]), Mac([0x52, 0x54, 0, 0, 0x12, 0]));
-    let pooled = lease(&mut view, mac).expect("an address of the pool");
+    let pooled = lease(&mut view, mac, 1).expect("an address of the pool");
     assert!(pooled >= Ipv4Addr::new(10, 0, 0, 128));
     let wanted = Ipv4Addr::new(10, 0, 0, 7);
     net(&mut view, port(5, Allocation::Wanted(vec![WantedAddress::Exactly(None, wanted)]), -1)).expect("a port");
     net(&mut view, attach(one, 5)).expect("attached");
-    assert_eq!(lease(&mut view, mac), Some(wanted), "outside of the range that others get");
-    assert_ne!(lease(&mut view, other), Some(wanted));
+    assert_eq!(lease(&mut view, mac, 2), Some(wanted), "outside of the range that others get");
+    assert_ne!(lease(&mut view, other, 3), Some(wanted));
     net(&mut view, NetworkCommand::Detach { node: one, port: TenantPortId(Uuid::from_u128(5)) }).expect("detached");
     let two = NodeId(Uuid::from_u128(0x12));
     net(&mut view, attach(two, 5)).expect("attached elsewhere");
-    assert_eq!(lease(&mut view, other), Some(wanted), "what the first one had is the second one's now");
-    assert_ne!(lease(&mut view, mac), Some(wanted));
+    assert_ne!(lease(&mut view, other, 4), Some(wanted), "the first one still uses it");
+    let idle = Node { provision_state: ProvisionState::Available, ..(**view.node(one).expect("there")).clone() };
+    view.apply(&Change::PutNode(Arc::new(idle)));
+    assert_eq!(lease(&mut view, other, 5), Some(wanted), "what the first one had is the second one's now");
+    assert_ne!(lease(&mut view, mac, 6), Some(wanted));
+}
+
+#[test]
+fn a_tenant_cannot_take_the_address_that_another_machine_uses() {
+    let mut view = View::default();
+    net(&mut view, network(NET)).expect("a network");
+    net(&mut view, subnet(2, "10.0.0.0/24")).expect("a subnet, as large as the wire");
+    node(&mut view, 0x11, 1);
+    let thief = node(&mut view, 0x12, 1);
+    let (mac, thiefs) = (Mac([0x52, 0x54, 0, 0, 0x11, 0]), Mac([0x52, 0x54, 0, 0, 0x12, 0]));
+    let used = lease(&mut view, mac, 7).expect("an address");
+    let wanted = Allocation::Wanted(vec![WantedAddress::Exactly(None, used)]);
+    net(&mut view, port(5, wanted, -1)).expect("a port of his own network");
+    net(&mut view, attach(thief, 5)).expect("attached");
+    assert_ne!(lease(&mut view, thiefs, 8), Some(used));
+    assert_eq!(lease(&mut view, mac, 9), Some(used), "its user keeps it");
 }
 
 #[derive(Clone, Debug)]
