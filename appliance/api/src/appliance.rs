@@ -4,11 +4,12 @@
 //! on the public listener for users and on the local socket for the command line; `POST /appliance/v1/password`.
 
 use crate::Api;
+use crate::access::{OfNode, forbidden};
 use crate::auth::{self, Caller, known_callers};
 use crate::error::ApiError;
-use crate::named::find;
+use crate::named::{find, no_node};
 use crate::timeline;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
@@ -17,6 +18,7 @@ use leasehold_domain::View;
 use leasehold_domain::job::{Job, JobState};
 use leasehold_domain::node::Node;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 fn nodes() -> Router<Api> {
     Router::new()
@@ -34,7 +36,29 @@ pub(crate) fn local_router() -> Router<Api> {
     nodes()
 }
 
-fn summary(node: &Node, view: &View) -> Value {
+/// Who asks; nobody in particular on the local socket, whose peers may see all.
+pub(crate) type Asker = Option<Extension<Caller>>;
+
+fn allows(asker: &Asker, rule: &str, node: &Node) -> bool {
+    asker.as_ref().is_none_or(|Extension(caller)| caller.allows(rule, &OfNode(node)))
+}
+
+/// The node that is named, if it is there for who asks.
+fn seen<'a>(view: &'a View, asker: &Asker, ident: &str) -> Result<&'a Arc<Node>, ApiError> {
+    let node = find(view, ident)?;
+    if allows(asker, "baremetal:node:get", node) { Ok(node) } else { Err(no_node(ident)) }
+}
+
+/// The same, if its history may be seen as well.
+pub(crate) fn with_history<'a>(view: &'a View, asker: &Asker, ident: &str) -> Result<&'a Arc<Node>, ApiError> {
+    let node = seen(view, asker, ident)?;
+    if allows(asker, HISTORY, node) { Ok(node) } else { Err(forbidden(HISTORY)) }
+}
+
+/// The rule for what was done with a node, by whom, and what its machine said.
+const HISTORY: &str = "baremetal:node:history:get";
+
+fn summary(node: &Node, view: &View, asker: &Asker) -> Value {
     let step = view.running_job(node).and_then(|job| job.current()).map(|step| step.name);
     json!({
         "uuid": node.id,
@@ -45,23 +69,27 @@ fn summary(node: &Node, view: &View) -> Value {
         "target_provision_state": node.target_provision_state.map(|state| state.name()),
         "maintenance": node.maintenance,
         "step": step,
-        "last_error": node.last_error,
+        "last_error": node.last_error.as_ref().filter(|_| allows(asker, "baremetal:node:get:last_error", node)),
     })
 }
 
-async fn list(State(api): State<Api>) -> Json<Value> {
+async fn list(State(api): State<Api>, asker: Asker) -> Json<Value> {
     let view = api.engine.view();
-    let rows: Vec<Value> = view.nodes_after(None).map(|node| summary(node, &view)).collect();
+    let nodes = view.nodes_after(None).filter(|node| allows(&asker, "baremetal:node:get", node));
+    let rows: Vec<Value> = nodes.map(|node| summary(node, &view, &asker)).collect();
     Json(json!({"nodes": rows}))
 }
 
-async fn show(State(api): State<Api>, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+async fn show(State(api): State<Api>, asker: Asker, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
     let view = api.engine.view();
-    let node = find(&view, &ident)?;
-    let mut body = summary(node, &view);
+    let node = seen(&view, &asker, &ident)?;
+    let mut body = summary(node, &view, &asker);
     body["ports"] = view.ports_of(node.id).map(|port| port.settings.address.to_string()).collect();
     body["maintenance_reason"] = node.maintenance_reason.clone().into();
     body["provision_updated_at"] = json!(node.provision_updated_at);
+    if !allows(&asker, HISTORY, node) {
+        return Ok(Json(body));
+    }
     body["agent"] = json!(node.agent.as_ref().map(|agent| &agent.callback_url));
     let jobs = api.engine.store.jobs_of(node.id, 10).await?;
     body["jobs"] = jobs.iter().map(|job| job_document(job)).collect();

@@ -49,7 +49,7 @@ pub(crate) fn public_router(api: &Api) -> Router<Api> {
 
 /// The box's own images, and an account of all of them, are its administrators' business; projects have the image API.
 async fn user_actor(State(_): State<Api>, caller: Caller, mut request: Request, next: Next) -> Response {
-    if let Err(refused) = caller.needs("context_is_admin", &()) {
+    if let Err(refused) = caller.needs("appliance:images", &()) {
         return refused.into_response();
     }
     request.extensions_mut().insert(caller.actor());

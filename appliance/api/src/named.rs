@@ -12,5 +12,9 @@ pub(crate) fn find<'a>(view: &'a View, ident: &str) -> Result<&'a Arc<Node>, Api
     by_id
         .or_else(|| view.node_by_name(ident))
         .or_else(|| ident.parse().ok().and_then(|mac| view.node_by_mac(mac)))
-        .ok_or_else(|| ApiError::not_found(format!("There is no node with name, UUID or MAC address '{ident}'.")))
+        .ok_or_else(|| no_node(ident))
+}
+
+pub(crate) fn no_node(ident: &str) -> ApiError {
+    ApiError::not_found(format!("There is no node with name, UUID or MAC address '{ident}'."))
 }

@@ -5,8 +5,8 @@
 //! can appear behind one that was shown already: a cursor therefore names what its reader has of the last seconds.
 
 use crate::Api;
+use crate::appliance::{Asker, with_history};
 use crate::error::ApiError;
-use crate::named::find;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use jiff::{SignedDuration, Timestamp};
@@ -81,6 +81,7 @@ fn base36(mut number: u64) -> String {
 /// The timeline of a node: all of it, or what the reader of `cursor` does not have yet.
 pub(crate) async fn trace(
     State(api): State<Api>,
+    asker: Asker,
     Path(ident): Path<String>,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Json<Value>, ApiError> {
@@ -92,7 +93,7 @@ pub(crate) async fn trace(
         None => None,
     };
     let wait = query.get("wait").and_then(|text| text.parse().ok()).unwrap_or(0).min(LONGEST_WAIT);
-    let node = find(&api.engine.view(), &ident)?.id;
+    let node = with_history(&api.engine.view(), &asker, &ident)?.id;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(wait);
     // Subscribed first, read afterwards: what comes in between is not missed.
     let mut boot = api.engine.trace.subscribe();

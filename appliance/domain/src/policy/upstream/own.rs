@@ -2,5 +2,12 @@
 
 use super::{Row, Scopes};
 
-pub(super) const ROWS: &[Row] =
-    &[Row::new("appliance:audit:list", "role:reader and system_scope:all", Scopes::SYSTEM, "GET /appliance/v1/audit")];
+pub(super) const ROWS: &[Row] = &[
+    Row::new("appliance:audit:list", "role:reader and system_scope:all", Scopes::SYSTEM, "GET /appliance/v1/audit"),
+    Row::new(
+        "appliance:images",
+        "role:admin and system_scope:all",
+        Scopes::SYSTEM,
+        "GET|POST /appliance/v1/images, GET|DELETE /appliance/v1/images/{image}",
+    ),
+];
