@@ -1,12 +1,13 @@
 //! The bare-metal API: lists, one node, creation and change, and how long the program takes to start.
 //!
-//! One connection that asks again and again, over the loopback interface, as an administrator, without TLS. There is no
-//! peer in this run; `RESULTS.md` names the figures of another server that were measured elsewhere.
+//! One connection that asks again and again, over the loopback interface, as an administrator, without TLS. The peer is
+//! Ironic with the same nodes, where `--peers` has an environment with it (`ironic/bin/ironic`).
 
 use crate::Plan;
 use crate::appliance::{Appliance, OURS};
 use crate::client::Client;
 use crate::figures::{Column, Figures, column, percentile};
+use crate::ironic::{IRONIC, Ironic};
 use crate::lab::Lab;
 use crate::process::Server;
 use anyhow::{Context, Result};
@@ -18,6 +19,17 @@ const CALLS: &[Column] =
 const STARTS: &[Column] = &[column("ms", 0), column("RSS MB", 1)];
 /// Connections that fill the appliance with nodes.
 const FILLERS: u32 = 16;
+/// More nodes than this take the peer too long: each costs it a twentieth of a second.
+const PEER_NODES: u32 = 2_000;
+
+/// A server with a bare-metal API.
+struct Target<'a> {
+    who: &'static str,
+    /// Before `/v1`.
+    base: &'static str,
+    client: &'a dyn Fn() -> Result<Client>,
+    server: &'a Server,
+}
 
 pub(crate) fn run(plan: &Plan, nodes: &[u32]) -> Result<()> {
     let lab = Lab::new(plan)?;
@@ -34,12 +46,28 @@ pub(crate) fn run(plan: &Plan, nodes: &[u32]) -> Result<()> {
             };
             start("the very first (makes key, certificate, password)")?.stop()?;
             let server = start("no node")?;
-            fill(&lab, &appliance, *count)?;
+            fill(&lab, "/baremetal", &appliance.client()?, *count)?;
             server.stop()?;
             let server = start(&format!("{count} nodes"))?;
-            measure(plan, &lab, &mut calls, &appliance, &server, *count)?;
+            let client = || appliance.client();
+            let ours = Target { who: OURS, base: "/baremetal", client: &client, server: &server };
+            measure(plan, &lab, &mut calls, &ours, *count)?;
             starts.record(&format!("{count} nodes, after the calls"), OURS, &[f64::NAN, server.memory()]);
             server.stop()?;
+            if *count <= PEER_NODES
+                && let Some(ironic) = Ironic::new(&lab, plan.peers.as_deref())?
+            {
+                let began = Instant::now();
+                let server = ironic.start(&lab)?;
+                let start = began.elapsed().as_secs_f64() * 1e3;
+                starts.record("no node", IRONIC, &[start, server.memory()]);
+                fill(&lab, "", &ironic.client(), *count)?;
+                let client = || Ok(ironic.client());
+                let peer = Target { who: IRONIC, base: "", client: &client, server: &server };
+                measure(plan, &lab, &mut calls, &peer, *count)?;
+                starts.record(&format!("{count} nodes, after the calls"), IRONIC, &[f64::NAN, server.memory()]);
+                server.stop()?;
+            }
         }
     }
     starts.print(OURS)?;
@@ -50,24 +78,25 @@ pub(crate) fn run(plan: &Plan, nodes: &[u32]) -> Result<()> {
 fn node(name: &str) -> Value {
     json!({
         "name": name,
-        "driver": "ipmi",
-        "driver_info": {"ipmi_address": "192.0.2.1", "ipmi_username": "admin", "ipmi_password": "not a secret"},
+        "driver": "fake-hardware",
+        "driver_info": {"address": "192.0.2.1", "username": "admin"},
         "properties": {"cpus": 64, "memory_mb": 262_144, "local_gb": 3600, "cpu_arch": "x86_64"},
         "resource_class": "baremetal",
         "extra": {"rack": "r1", "position": 17},
     })
 }
 
-fn fill(lab: &Lab, appliance: &Appliance, count: u32) -> Result<()> {
-    let client = appliance.client()?;
+fn fill(lab: &Lab, base: &'static str, client: &Client, count: u32) -> Result<()> {
+    let client = client.sibling();
+    let (nodes, ports) = (format!("{base}/v1/nodes"), format!("{base}/v1/ports"));
     lab.server.run(move || {
         let one = |lane: u32| -> Result<()> {
             let mut client = client.sibling();
             for number in (lane..count).step_by(FILLERS as usize) {
-                let answer = client.json("POST", "/baremetal/v1/nodes", &node(&format!("node{number}")))?;
+                let answer = client.json("POST", &nodes, &node(&format!("node{number}")))?;
                 let [_, a, b, c] = number.to_be_bytes();
                 let mac = format!("02:ee:00:{a:02x}:{b:02x}:{c:02x}");
-                client.json("POST", "/baremetal/v1/ports", &json!({"node_uuid": answer["uuid"], "address": mac}))?;
+                client.json("POST", &ports, &json!({"node_uuid": answer["uuid"], "address": mac}))?;
             }
             Ok(())
         };
@@ -82,16 +111,11 @@ fn fill(lab: &Lab, appliance: &Appliance, count: u32) -> Result<()> {
 /// One kind of call: what is sent the n-th time.
 type Call = Box<dyn Fn(usize) -> (&'static str, String, String) + Send>;
 
-fn measure(
-    plan: &Plan,
-    lab: &Lab,
-    figures: &mut Figures,
-    appliance: &Appliance,
-    server: &Server,
-    count: u32,
-) -> Result<()> {
-    let mut client = appliance.client()?;
-    let first = lab.server.run(move || client.json("GET", "/baremetal/v1/nodes?limit=1000", &Value::Null))??;
+fn measure(plan: &Plan, lab: &Lab, figures: &mut Figures, target: &Target<'_>, count: u32) -> Result<()> {
+    let (base, server) = (target.base, target.server);
+    let mut client = (target.client)()?;
+    let every = format!("{base}/v1/nodes?limit=1000");
+    let first = lab.server.run(move || client.json("GET", &every, &Value::Null))??;
     let uuids: Vec<String> = first["nodes"]
         .as_array()
         .context("no nodes")?
@@ -101,36 +125,40 @@ fn measure(
     let of = |number: usize, uuids: &[String]| uuids[number % uuids.len()].clone();
     let (shown, changed, run) = (uuids.clone(), uuids, std::process::id());
     let calls: Vec<(&str, Call)> = vec![
-        ("GET /v1/nodes", Box::new(|_| ("GET", "/baremetal/v1/nodes".into(), String::new()))),
-        ("GET /v1/nodes/detail", Box::new(|_| ("GET", "/baremetal/v1/nodes/detail".into(), String::new()))),
-        ("GET /v1/nodes?limit=50", Box::new(|_| ("GET", "/baremetal/v1/nodes?limit=50".into(), String::new()))),
+        ("GET /v1/nodes", Box::new(move |_| ("GET", format!("{base}/v1/nodes"), String::new()))),
+        ("GET /v1/nodes/detail", Box::new(move |_| ("GET", format!("{base}/v1/nodes/detail"), String::new()))),
+        ("GET /v1/nodes?limit=50", Box::new(move |_| ("GET", format!("{base}/v1/nodes?limit=50"), String::new()))),
         (
             "GET /v1/nodes/UUID",
-            Box::new(move |number| ("GET", format!("/baremetal/v1/nodes/{}", of(number, &shown)), String::new())),
+            Box::new(move |number| ("GET", format!("{base}/v1/nodes/{}", of(number, &shown)), String::new())),
         ),
         (
             "PATCH /v1/nodes/UUID",
             Box::new(move |number| {
                 let patch = json!([{"op": "add", "path": "/extra/position", "value": number}]);
-                ("PATCH", format!("/baremetal/v1/nodes/{}", of(number, &changed)), patch.to_string())
+                ("PATCH", format!("{base}/v1/nodes/{}", of(number, &changed)), patch.to_string())
             }),
         ),
         (
             "POST /v1/nodes",
             Box::new(move |number| {
-                ("POST", "/baremetal/v1/nodes".into(), node(&format!("new-{run}-{number}")).to_string())
+                ("POST", format!("{base}/v1/nodes"), node(&format!("new-{run}-{number}")).to_string())
             }),
         ),
     ];
     for (name, call) in calls {
-        let (mut client, span) = (appliance.client()?, plan.span);
+        let (mut client, span) = ((target.client)()?, plan.span);
         let before = server.cpu();
         let (mut micros, bytes) = lab.server.run(move || repeat(&mut client, &call, span))??;
         let done = micros.len() as f64;
         let (half, most) = (percentile(&mut micros, 0.5), percentile(&mut micros, 0.99));
         let total: f64 = micros.iter().sum::<f64>() / 1e6;
         let cpu = (server.cpu() - before) * 1e6 / done;
-        figures.record(&format!("{name}, {count} nodes"), OURS, &[done / total, cpu, half, most, bytes as f64 / 1e3]);
+        figures.record(
+            &format!("{name}, {count} nodes"),
+            target.who,
+            &[done / total, cpu, half, most, bytes as f64 / 1e3],
+        );
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod dhcp;
 mod figures;
 mod http;
 mod image;
+mod ironic;
 mod lab;
 mod process;
 mod tftp;

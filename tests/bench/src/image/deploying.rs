@@ -9,7 +9,7 @@ use leasehold_domain::provision::Verb;
 use leasehold_domain::{Actor, Command, command::StepEnd, id::ImageId};
 use leasehold_engine::tickets::Tickets;
 use leasehold_store::{KeySource, Options, Sealer, Store};
-use serde_json::{Map, json};
+use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
