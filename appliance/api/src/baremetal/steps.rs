@@ -5,6 +5,7 @@ use super::states::unsupported;
 use crate::Api;
 use crate::error::ApiError;
 use leasehold_domain::driver;
+use leasehold_domain::hardware::INTERFACES;
 use leasehold_domain::job::JobInput;
 use leasehold_domain::node::Node;
 use leasehold_domain::provision::Verb;
@@ -27,9 +28,6 @@ impl List {
         }
     }
 }
-
-/// Interfaces that have steps.
-const INTERFACES: [&str; 7] = ["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
 
 /// The clean steps that the agent knows, all of `deploy`.
 const AGENT: [&str; 2] = ["erase_devices", "erase_devices_metadata"];
