@@ -4,6 +4,7 @@ use super::Room;
 use crate::command::Answer;
 use crate::event::What;
 use crate::id::PortId;
+use crate::network::Place;
 use crate::node::Node;
 use crate::port::{Port, PortSettings};
 use crate::provision::ProvisionState;
@@ -159,6 +160,12 @@ impl Room<'_> {
         let port = self.port(id)?.clone();
         let node = self.node(port.settings.node)?.clone();
         self.must_be_free(&node)?;
+        if let Some(vif) = self.view.network.attached_to(Place::Port(id)) {
+            return Err(Refusal::InUse(format!(
+                "Cannot delete the port {} as it is bound to VIF {}: detach that first.",
+                port.settings.address, vif.id
+            )));
+        }
         self.tell(&node, What::PortDeleted { address: port.settings.address.to_string() });
         self.changes.push(Change::DeletePort(id));
         Ok(Answer::Done)

@@ -186,6 +186,8 @@ fn a_port_is_on_one_card_and_a_card_has_one_port() {
     assert!(matches!(net(&mut view, attach(two, 5)), Err(Refusal::InUse(_))), "to another node");
     assert!(matches!(net(&mut view, attach(one, 6)), Err(Refusal::Invalid(why)) if why.contains("free physical")));
     assert!(matches!(net(&mut view, attach(two, 99)), Err(Refusal::Invalid(why)) if why.contains("not found")));
+    let card = Command::DeletePort { id: PortId(Uuid::from_u128(0x11 << 32)) };
+    assert!(matches!(give(&mut view, card), Err(Refusal::InUse(why)) if why.contains("bound to VIF")));
     net(&mut view, attach(two, 6)).expect("attached");
     net(&mut view, attach(two, 7)).expect("attached");
     assert_eq!(vifs_of(&view, two).count(), 2);
