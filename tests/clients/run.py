@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import shlex
 import string
 import subprocess
@@ -134,6 +135,44 @@ def ways_in(clients):
     clients.expect("lessee-robot", "refused 401", "baremetal node list")
 
 
+def readme(clients):
+    """What README.md tells an owner and a lessee to do, word for word."""
+    text = (HERE.parent.parent / "README.md").read_text()
+    folder = clients.folder
+    tested = re.findall(r"^<!-- tested: (\w+) -->\n```sh\n(.*?)^```$", text, re.M | re.S)
+    passwords = dict(re.findall(r"echo '([^']+)' \| leasehold account create (\w+)", text))
+    people = {name: password for password, name in passwords.items()}
+    # A disk with a partition table of one Linux partition, and something on it.
+    entry = bytes([0x80, 0, 0, 0, 0x83, 0, 0, 0]) + (1).to_bytes(4, "little") + (2047).to_bytes(4, "little")
+    first = bytes(446) + entry + bytes(48) + b"\x55\xaa"
+    (folder / "disk.raw").write_bytes(first + os.urandom((1 << 20) - len(first)))
+    (folder / "key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9 lena\n")
+    projects = {"olga": "lab", "lena": "students"}
+    clouds = {}
+    for name, project in projects.items():
+        auth = {"auth_url": f"{clients.service.url}/identity/v3", "username": name, "password": people[name]}
+        auth |= {"user_domain_name": "Default", "project_name": project, "project_domain_name": "Default"}
+        clouds[name] = {"auth_type": "v3password", "auth": auth, "region_name": "RegionOne"}
+    clients.write(clouds)
+    bin_folders = f"{pathlib.Path(sys.executable).parent}:{pathlib.Path(clients.service.program).resolve().parent}"
+    environment = {"PATH": f"{bin_folders}:{os.environ['PATH']}", "HOME": str(folder)}
+    environment |= {"OS_CLIENT_CONFIG_FILE": str(folder / "clouds.yaml")}
+    environment["LEASEHOLD_SOCKET"] = str(clients.service.state / "leasehold.sock")
+    for who, block in tested:
+        if who in clouds:
+            environment |= {"OS_CLOUD": who, "STUDENTS": clients.ask("lena", "openstack token issue")["project_id"]}
+        done = subprocess.run(["bash", "-ex", "-c", block], cwd=folder, env=environment, capture_output=True, text=True)
+        if done.returncode == 0:
+            clients.passed += 1
+            print(f"           passed  README.md, {who}", flush=True)
+        else:
+            clients.failed += 1
+            print(f"           FAILED  README.md, {who}\n{(done.stdout + done.stderr)[-3000:]}", flush=True)
+    if len(tested) < 3:
+        clients.failed += 1
+        print("           FAILED  README.md has fewer than three tested blocks")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=pathlib.Path, help="folder for state and logs, kept")
@@ -151,6 +190,7 @@ def main():
                 clients.names[row["Name"]] = row["ID"]
             clients.table(HERE / "traced.txt")
             ways_in(clients)
+            readme(clients)
     print(f"clients: {clients.passed} passed, {clients.failed} failed")
     return 1 if clients.failed or not clients.passed else 0
 
