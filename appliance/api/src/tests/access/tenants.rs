@@ -14,7 +14,8 @@ pub(super) async fn make(scene: &mut Making) {
         let body = json!({"port": {"network_id": "{network}", "name": name}});
         scene.make(name, "les-adm", &format!("{v2}/ports"), body, "/port/id").await;
     }
-    scene.ask("les-adm", "POST", "/baremetal/v1/nodes/{node}/vifs", json!({"id": "{attached}"})).await;
+    let attach = json!({"id": "{attached}", "port_uuid": "{second}"});
+    scene.ask("les-adm", "POST", "/baremetal/v1/nodes/{node}/vifs", attach).await;
     scene.make("owner-network", "own-adm", &format!("{v2}/networks"), network("own"), "/network/id").await;
     let body = json!({"port": {"network_id": "{owner-network}"}});
     scene.make("owner-vif", "own-adm", &format!("{v2}/ports"), body, "/port/id").await;
