@@ -35,15 +35,23 @@ impl Image {
     /// # Errors
     /// When one of the two files is missing.
     pub fn small_system(file: &Path) -> Result<Self> {
+        Ok(Self { ours: true, ..Self::built(file)? })
+    }
+
+    /// Another image that `leasehold-boot-images` made, with the `.sha256` beside it.
+    ///
+    /// # Errors
+    /// As [`Self::small_system`].
+    pub fn built(file: &Path) -> Result<Self> {
         let beside = PathBuf::from(format!("{}.sha256", file.display()));
-        let missing = || format!("{} is missing: packaging/try builds it", beside.display());
+        let missing = || format!("{} is missing: packaging/try and check build it", beside.display());
         let text = std::fs::read_to_string(&beside).with_context(missing)?;
         let checksum = text.split_ascii_whitespace().next().with_context(missing)?.to_owned();
         let (algorithm, checksum) = parse_checksum(&checksum)?;
         if !file.is_file() {
-            bail!("{} is missing: packaging/try builds it", file.display());
+            bail!("{} is missing: packaging/try and check build it", file.display());
         }
-        Ok(Self { file: file.canonicalize()?, algorithm, checksum, ours: true })
+        Ok(Self { file: file.canonicalize()?, algorithm, checksum, ours: false })
     }
 
     /// The user's image. A URL is downloaded into the run's folder: the appliance's namespace has no way out.

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use leasehold_rack::appliance::Built;
 use leasehold_rack::bmc::BmcPrograms;
 use leasehold_rack::rack::{Rack, RackOptions};
-use leasehold_rack::scenarios::CheckOptions;
+use leasehold_rack::scenarios::{CheckOptions, TenantOptions};
 use leasehold_rack::stop::{Stop, Stopped};
 use leasehold_rack::trial::TrialOptions;
 use leasehold_rack::{plan, say, scenarios, sweep, trial};
@@ -27,6 +27,8 @@ enum Task {
     Try(TryArguments),
     /// Drive both machines end to end with the unmodified bare-metal client
     Check(CheckArguments),
+    /// Have a lessee who is no administrator deploy a real Debian on both machines with the unmodified metalsmith
+    Tenants(TenantArguments),
     /// Build the rack and keep it until Ctrl-C, without an appliance
     Up(RackArguments),
     /// Remove what a killed run left behind
@@ -73,18 +75,20 @@ struct BuiltArguments {
     system: Option<PathBuf>,
 }
 
+/// A file or folder, as it is given or named by a variable.
+fn found(given: Option<PathBuf>, option: &str, variable: &str) -> Result<PathBuf> {
+    let path = given
+        .or_else(|| std::env::var_os(variable).map(PathBuf::from))
+        .with_context(|| format!("--{option} or {variable} is needed: packaging/try and check set it"))?;
+    path.canonicalize().with_context(|| format!("{} ({variable}) cannot be read", path.display()))
+}
+
 impl BuiltArguments {
     fn files(self) -> Result<Built> {
-        let find = |given: Option<PathBuf>, option: &str, variable: &str| {
-            let path = given
-                .or_else(|| std::env::var_os(variable).map(PathBuf::from))
-                .with_context(|| format!("--{option} or {variable} is needed: packaging/try and check set it"))?;
-            path.canonicalize().with_context(|| format!("{} ({variable}) cannot be read", path.display()))
-        };
         Ok(Built {
-            program: find(self.program, "program", "LEASEHOLD_BIN")?,
-            boot_images: find(self.boot_images, "boot-images", "LEASEHOLD_BOOT_IMAGES")?,
-            system: find(self.system, "system", "LEASEHOLD_SYSTEM_IMAGE")?,
+            program: found(self.program, "program", "LEASEHOLD_BIN")?,
+            boot_images: found(self.boot_images, "boot-images", "LEASEHOLD_BOOT_IMAGES")?,
+            system: found(self.system, "system", "LEASEHOLD_SYSTEM_IMAGE")?,
         })
     }
 }
@@ -114,14 +118,42 @@ struct CheckArguments {
     only: Option<String>,
 }
 
+/// The folder of the Python clients.
+fn clients() -> PathBuf {
+    std::env::var_os("LEASEHOLD_CLIENTS").map_or_else(|| root().join(".cache/clients/bin"), PathBuf::from)
+}
+
+#[derive(Args)]
+struct TenantArguments {
+    #[command(flatten)]
+    rack: RackArguments,
+    #[command(flatten)]
+    built: BuiltArguments,
+    /// Folder with the programs of the clients; else LEASEHOLD_CLIENTS
+    #[arg(long, value_name = "DIR")]
+    clients: Option<PathBuf>,
+    /// The Debian image, its .sha256 beside it; else LEASEHOLD_DEBIAN_IMAGE
+    #[arg(long, value_name = "FILE")]
+    debian: Option<PathBuf>,
+}
+
+impl TenantArguments {
+    fn options(self) -> Result<TenantOptions> {
+        Ok(TenantOptions {
+            rack: self.rack.options(),
+            built: self.built.files()?,
+            clients: self.clients.unwrap_or_else(clients),
+            debian: found(self.debian, "debian", "LEASEHOLD_DEBIAN_IMAGE")?,
+        })
+    }
+}
+
 impl CheckArguments {
     fn options(self) -> Result<CheckOptions> {
-        let clients =
-            std::env::var_os("LEASEHOLD_CLIENTS").map_or_else(|| root().join(".cache/clients/bin"), PathBuf::from);
         Ok(CheckOptions {
             rack: self.rack.options(),
             built: self.built.files()?,
-            client: self.client.unwrap_or_else(|| clients.join("baremetal")),
+            client: self.client.unwrap_or_else(|| clients().join("baremetal")),
             only: self.only,
         })
     }
@@ -167,15 +199,14 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Sweep => sweep::sweep(),
         Task::Try(arguments) => trial::run(&arguments.options()?, &stop),
-        Task::Check(arguments) => {
-            if scenarios::run(&arguments.options()?, &stop)? {
-                Ok(())
-            } else {
-                Err(Failed.into())
-            }
-        }
+        Task::Check(arguments) => passed(scenarios::run(&arguments.options()?, &stop)?),
+        Task::Tenants(arguments) => passed(scenarios::run_tenants(&arguments.options()?, &stop)?),
         Task::Up(arguments) => up(&arguments.options(), &stop),
     }
+}
+
+fn passed(all: bool) -> Result<()> {
+    if all { Ok(()) } else { Err(Failed.into()) }
 }
 
 fn up(options: &RackOptions, stop: &Stop) -> Result<()> {

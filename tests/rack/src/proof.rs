@@ -69,6 +69,11 @@ pub fn config_drive(node: &NodePlan, key: &SshKey, nonce: &str) -> Value {
 
 /// The `ssh` command line that runs `words` as root on the deployed `node`, to be spawned in the box.
 pub fn ssh_arguments(folder: &Path, node: &NodePlan, key: &SshKey, words: &str) -> Vec<String> {
+    ssh_arguments_to(folder, node, key, &format!("root@{}", node.deployed_address), words)
+}
+
+/// As [`ssh_arguments`], for `target` (`user@address`) as it is known on that `node`.
+pub fn ssh_arguments_to(folder: &Path, node: &NodePlan, key: &SshKey, target: &str, words: &str) -> Vec<String> {
     let known_hosts = folder.join(format!("{}-known-hosts", node.name));
     let mut arguments = vec!["-F".to_owned(), "/dev/null".to_owned(), "-n".to_owned(), "-i".to_owned()];
     arguments.push(key.private.to_string_lossy().into_owned());
@@ -85,7 +90,7 @@ pub fn ssh_arguments(folder: &Path, node: &NodePlan, key: &SshKey, words: &str) 
     ] {
         arguments.extend(["-o".to_owned(), option.to_owned()]);
     }
-    arguments.extend([format!("root@{}", node.deployed_address), words.to_owned()]);
+    arguments.extend([target.to_owned(), words.to_owned()]);
     arguments
 }
 

@@ -1,7 +1,7 @@
-//! The unmodified `baremetal` command line (python-ironicclient), as a user would call it.
+//! The unmodified command lines of the Python clients (`baremetal`, `openstack`, `metalsmith`), as a user would call them.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +16,8 @@ use crate::sys;
 /// How to call the client.
 #[derive(Debug, Clone)]
 pub(super) struct Cli {
+    /// Its name in words and of its log.
+    name: String,
     program: PathBuf,
     environment: Vec<(&'static str, String)>,
     log: PathBuf,
@@ -37,20 +39,32 @@ impl Cli {
     ///
     /// # Errors
     /// When the password is not there.
-    pub(super) fn new(program: PathBuf, rack: &Rack, appliance: &Appliance) -> Result<Self> {
+    pub(super) fn of_administrator(program: PathBuf, rack: &Rack, appliance: &Appliance) -> Result<Self> {
         let environment = vec![
             ("OS_AUTH_TYPE", "http_basic".to_owned()),
             ("OS_USERNAME", ADMINISTRATOR.to_owned()),
             ("OS_PASSWORD", appliance.password()?.to_owned()),
             ("OS_ENDPOINT", format!("https://127.0.0.1:{}/baremetal", rack.port())),
             ("OS_CACERT", appliance.certificate().to_string_lossy().into_owned()),
-            ("LC_ALL", "C.UTF-8".to_owned()),
         ];
-        let mark = (crate::folder::RUN_VARIABLE, rack.folder().run().to_owned());
-        Ok(Self { program, environment, log: rack.folder().log("baremetal"), mark })
+        Ok(Self::with("baremetal".to_owned(), program, environment, rack))
     }
 
-    /// Calls it and waits for its end; the call and its answer go to the log `baremetal`.
+    /// The client `name` in the folder `clients`, as `user` of the file `clouds` calls it.
+    pub(super) fn of_cloud(clients: &Path, name: &str, user: &str, clouds: &Path, rack: &Rack) -> Self {
+        let environment =
+            vec![("OS_CLOUD", user.to_owned()), ("OS_CLIENT_CONFIG_FILE", clouds.to_string_lossy().into_owned())];
+        Self::with(name.to_owned(), clients.join(name), environment, rack)
+    }
+
+    fn with(name: String, program: PathBuf, mut environment: Vec<(&'static str, String)>, rack: &Rack) -> Self {
+        environment.push(("LC_ALL", "C.UTF-8".to_owned()));
+        let mark = (crate::folder::RUN_VARIABLE, rack.folder().run().to_owned());
+        let log = rack.folder().log(&name);
+        Self { name, program, environment, log, mark }
+    }
+
+    /// Calls it and waits for its end; the call and its answer go to the log of its name.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -65,8 +79,9 @@ impl Cli {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let said = Said { success: output.status.success(), output: text(&output.stdout), error: text(&output.stderr) };
         let line = format!(
-            "{} $ baremetal {}\n{}{}[{}]\n",
+            "{} $ {} {}\n{}{}[{}]\n",
             say::seconds(),
+            self.name,
             arguments.join(" "),
             said.output,
             said.error,
@@ -83,7 +98,7 @@ impl Cli {
     pub(super) fn run(&self, arguments: &[&str]) -> Result<String> {
         let said = self.call(arguments)?;
         if !said.success {
-            bail!("`baremetal {}` failed: {}", arguments.join(" "), said.error.trim());
+            bail!("`{} {}` failed: {}", self.name, arguments.join(" "), said.error.trim());
         }
         Ok(said.output)
     }
@@ -95,7 +110,7 @@ impl Cli {
     pub(super) fn json(&self, arguments: &[&str]) -> Result<Value> {
         let all: Vec<_> = arguments.iter().copied().chain(["-f", "json"]).collect();
         let output = self.run(&all)?;
-        serde_json::from_str(&output).with_context(|| format!("`baremetal {}` gave no JSON", arguments.join(" ")))
+        serde_json::from_str(&output).with_context(|| format!("`{} {}` gave no JSON", self.name, arguments.join(" ")))
     }
 
     /// Calls it expecting a refusal whose words hold `part`, whatever their case.
@@ -106,10 +121,10 @@ impl Cli {
         let said = self.call(arguments)?;
         let words = said.error.trim();
         if said.success {
-            bail!("`baremetal {}` should have been refused", arguments.join(" "));
+            bail!("`{} {}` should have been refused", self.name, arguments.join(" "));
         }
         if !words.to_lowercase().contains(&part.to_lowercase()) {
-            bail!("`baremetal {}` was refused, but without a word of {part:?}: {words}", arguments.join(" "));
+            bail!("`{} {}` was refused, but without a word of {part:?}: {words}", self.name, arguments.join(" "));
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! `leasehold-rack check`: what the rack must do with the unmodified client, from one end to the other.
+//! `leasehold-rack check` and `tenants`: what the rack must do with the unmodified clients, from one end to the other.
 //!
-//! In: the built program, boot images, the client. Out: a line per scenario, `rack: N passed, N failed`, and on failure
-//! the run's folder with every log. The scenarios go over one rack in a fixed order, and share its deployments:
-//! each begins where the one before left both nodes. What a failure leaves is no ground to stand on, so the rest is
-//! not run.
+//! In: the built program, boot images, the clients. Out: a line per scenario, `rack: N passed, N failed` (`tenants: …`),
+//! and on failure the run's folder with every log. The scenarios go over one rack in a fixed order, and share its
+//! deployments: each begins where the one before left both nodes. What a failure leaves is no ground to stand on, so the
+//! rest is not run.
 
 mod boots;
 mod cli;
@@ -11,9 +11,10 @@ mod commands;
 mod faults;
 mod life;
 mod steps;
+mod tenants;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,17 @@ pub struct CheckOptions {
     pub client: PathBuf,
     /// Only scenarios whose names hold this; all when `None`. The first one, which enrols the nodes, is always run.
     pub only: Option<String>,
+}
+
+/// What to check with tenants.
+#[derive(Debug, Clone)]
+pub struct TenantOptions {
+    pub rack: RackOptions,
+    pub built: Built,
+    /// The folder of the clients' programs.
+    pub clients: PathBuf,
+    /// The Debian image, with the `.sha256` beside it.
+    pub debian: PathBuf,
 }
 
 /// What every scenario works on.
@@ -67,13 +79,36 @@ const SCENARIOS: [(&str, Play); 9] = [
     ("a redeployment, killed at three steps", faults::killed),
 ];
 
-/// Runs the scenarios; true when all passed.
+/// Runs the scenarios of `check`; true when all passed.
 ///
 /// # Errors
 /// When the rack or the appliance cannot be started or taken down, or [`Stopped`].
 pub fn run(options: &CheckOptions, stop: &Stop) -> Result<bool> {
-    let rack = Rack::start(&options.rack, stop)?;
-    let outcome = in_rack(&rack, options, stop);
+    in_a_rack(&options.rack, stop, |rack| {
+        let image = Image::small_system(&options.built.system)?;
+        let mut scene = Scene::begin(rack, &options.built, &options.client, image, stop)?;
+        let chosen =
+            |index: usize, name: &str| index == 0 || options.only.as_ref().is_none_or(|part| name.contains(part));
+        let plays: Vec<_> = SCENARIOS.iter().enumerate().filter(|(index, (name, _))| chosen(*index, name)).collect();
+        let plays: Vec<_> = plays.into_iter().map(|(_, play)| *play).collect();
+        let passed = play_all("rack", &plays, &mut scene)?;
+        scene.appliance.stop();
+        Ok(passed)
+    })
+}
+
+/// Runs the scenarios of `tenants`; true when all passed.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_tenants(options: &TenantOptions, stop: &Stop) -> Result<bool> {
+    in_a_rack(&options.rack, stop, |rack| tenants::run(rack, options, stop))
+}
+
+/// Builds a rack, works in it, takes it down; shows the logs when something failed.
+fn in_a_rack(options: &RackOptions, stop: &Stop, work: impl FnOnce(&Rack) -> Result<bool>) -> Result<bool> {
+    let rack = Rack::start(options, stop)?;
+    let outcome = work(&rack);
     if !matches!(&outcome, Ok(true)) && !stop.requested() {
         show_logs(&rack);
     }
@@ -83,28 +118,13 @@ pub fn run(options: &CheckOptions, stop: &Stop) -> Result<bool> {
     Ok(passed)
 }
 
-fn in_rack(rack: &Rack, options: &CheckOptions, stop: &Stop) -> Result<bool> {
-    let image = Image::small_system(&options.built.system)?;
-    let import = image.file.parent().context("the image has no folder")?;
-    let mut appliance = Appliance::configure(rack, &options.built, import)?;
-    appliance.start(rack, stop)?;
-    let mut scene = Scene {
-        rack,
-        api: appliance.client(rack)?,
-        cli: Cli::new(options.client.clone(), rack, &appliance)?,
-        appliance,
-        image,
-        key: SshKey::create(rack.folder())?,
-        nonces: Mutex::default(),
-        stop,
-    };
-    let chosen = |index: usize, name: &str| index == 0 || options.only.as_ref().is_none_or(|part| name.contains(part));
-    let plays: Vec<_> = SCENARIOS.iter().enumerate().filter(|(index, (name, _))| chosen(*index, name)).collect();
+/// Plays one scenario after the other until one fails, and says how many passed; true when all did.
+fn play_all<S>(part: &str, plays: &[(&str, impl Fn(&mut S) -> Result<()>)], scene: &mut S) -> Result<bool> {
     let mut passed = 0;
-    for (_, (name, play)) in &plays {
+    for (name, play) in plays {
         let begin = Instant::now();
         say::step("check", &format!("{name} …"));
-        match play(&mut scene) {
+        match play(scene) {
             Ok(()) => {
                 passed += 1;
                 say::step("check", &format!("{name}: passed in {:.0} s", begin.elapsed().as_secs_f64()));
@@ -120,10 +140,28 @@ fn in_rack(rack: &Rack, options: &CheckOptions, stop: &Stop) -> Result<bool> {
             }
         }
     }
-    scene.appliance.stop();
     let failed = plays.len() - passed;
-    say::plain(&format!("rack: {passed} passed, {failed} failed"));
+    say::plain(&format!("{part}: {passed} passed, {failed} failed"));
     Ok(failed == 0)
+}
+
+impl<'a> Scene<'a> {
+    /// The appliance started in the rack, and its administrator's clients.
+    fn begin(rack: &'a Rack, built: &Built, client: &Path, image: Image, stop: &'a Stop) -> Result<Self> {
+        let import = image.file.parent().context("the image has no folder")?;
+        let mut appliance = Appliance::configure(rack, built, import)?;
+        appliance.start(rack, stop)?;
+        Ok(Self {
+            rack,
+            api: appliance.client(rack)?,
+            cli: Cli::of_administrator(client.to_owned(), rack, &appliance)?,
+            appliance,
+            image,
+            key: SshKey::create(rack.folder())?,
+            nonces: Mutex::default(),
+            stop,
+        })
+    }
 }
 
 impl Scene<'_> {
