@@ -44,6 +44,7 @@ impl Lookup<NetworkKey> for View {
             NetworkKey::Subnet(id) => plane.subnet(*id).cloned().map(NetworkRow::Subnet),
             NetworkKey::Port(id) => plane.port(*id).cloned().map(NetworkRow::Port),
             NetworkKey::Quota(project) => plane.quota(project).cloned().map(NetworkRow::Quota),
+            NetworkKey::Trunk(id) => plane.trunk(*id).cloned().map(NetworkRow::Trunk),
         }
     }
 }

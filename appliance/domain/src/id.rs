@@ -44,6 +44,8 @@ ids! {
     SubnetId,
     /// A port of a network, as against a port of a node.
     TenantPortId,
+    /// A trunk: several networks on one port.
+    TrunkId,
     /// A chassis.
     ChassisId,
     /// A port group: several ports of a node that work as one.

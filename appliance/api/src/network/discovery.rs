@@ -7,7 +7,7 @@ use axum::extract::Path;
 use serde_json::{Value, json};
 
 /// Parts of Neutron's API beyond its core that are there: alias, name.
-const EXTENSIONS: [(&str, &str); 17] = [
+const EXTENSIONS: [(&str, &str); 19] = [
     ("binding", "Port Binding"),
     ("external-net", "Neutron external network"),
     ("net-mtu", "Network MTU"),
@@ -25,6 +25,8 @@ const EXTENSIONS: [(&str, &str); 17] = [
     ("standard-attr-tag", "Tag support for resources with standard attribute"),
     ("standard-attr-timestamp", "Resource timestamps"),
     ("filter-validation", "Filter parameters validation"),
+    ("trunk", "Trunk Extension"),
+    ("trunk-details", "Trunk port details"),
 ];
 
 /// `/`, without credentials.

@@ -85,6 +85,9 @@ fn document(view: &View, asker: &Asker, port: &TenantPort) -> Document {
     ] {
         document.insert(name.to_owned(), value);
     }
+    if let Some(details) = super::trunks::details(view, port) {
+        document.insert("trunk_details".into(), details);
+    }
     history(&mut document, port.revision, port.created_at, port.updated_at);
     let target = target(view, port);
     document.retain(|name, _| !MASKED.contains(&name.as_str()) || asker.allows(&format!("get_port:{name}"), &target));

@@ -1,7 +1,7 @@
 //! The commands of this room.
 
-use super::{Allocation, NetworkSettings, Place, Quota, SubnetSettings, TenantPortSettings};
-use crate::id::{NetworkId, NodeId, SubnetId, TenantPortId};
+use super::{Allocation, NetworkSettings, Place, Quota, SubnetSettings, TenantPortSettings, TrunkSettings};
+use crate::id::{NetworkId, NodeId, SubnetId, TenantPortId, TrunkId};
 
 /// A command about networks. `limit`: what a project may have of the kind where no quota is set for it; negative: any
 /// number. A change gives all that is to be said, based on `revision`.
@@ -62,6 +62,19 @@ pub enum NetworkCommand {
         node: NodeId,
         port: TenantPortId,
     },
+    CreateTrunk {
+        id: TrunkId,
+        settings: Box<TrunkSettings>,
+    },
+    ChangeTrunk {
+        id: TrunkId,
+        revision: u64,
+        settings: Box<TrunkSettings>,
+    },
+    /// Its ports stay. Refused while its own port is attached.
+    DeleteTrunk {
+        id: TrunkId,
+    },
     SetQuota(Quota),
     /// Back to what is configured for all.
     ResetQuota {
@@ -84,6 +97,9 @@ impl NetworkCommand {
             NetworkCommand::DeletePort { .. } => "delete-network-port",
             NetworkCommand::Attach { .. } => "attach-vif",
             NetworkCommand::Detach { .. } => "detach-vif",
+            NetworkCommand::CreateTrunk { .. } => "create-trunk",
+            NetworkCommand::ChangeTrunk { .. } => "change-trunk",
+            NetworkCommand::DeleteTrunk { .. } => "delete-trunk",
             NetworkCommand::SetQuota(_) => "set-network-quota",
             NetworkCommand::ResetQuota { .. } => "reset-network-quota",
         }
@@ -104,6 +120,9 @@ impl NetworkCommand {
             NetworkCommand::Attach { node, port, .. } | NetworkCommand::Detach { node, port } => {
                 format!("{node} {port}")
             }
+            NetworkCommand::CreateTrunk { id, .. }
+            | NetworkCommand::ChangeTrunk { id, .. }
+            | NetworkCommand::DeleteTrunk { id } => id.to_string(),
             NetworkCommand::SetQuota(quota) => quota.project.clone(),
             NetworkCommand::ResetQuota { project } => project.clone(),
         }

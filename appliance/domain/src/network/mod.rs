@@ -10,6 +10,7 @@ mod port;
 mod quota;
 mod rows;
 mod subnet;
+mod trunk;
 mod vif;
 
 pub use allocate::{Allocation, NoFreeAddress, WantedAddress, allocate};
@@ -18,6 +19,7 @@ pub use port::{FixedAddress, Place, TenantPort, TenantPortSettings};
 pub use quota::{Kind, Quota};
 pub use rows::{NetworkKey, NetworkRow, Plane};
 pub use subnet::{BadSubnet, Route, Subnet, SubnetSettings, default_pools};
+pub use trunk::{Subport, Trunk, TrunkSettings};
 pub use vif::{Vif, is_anothers, may_attach, tenant_address, vif_of, vifs_of};
 
 use crate::id::NetworkId;

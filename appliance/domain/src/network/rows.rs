@@ -1,7 +1,7 @@
 //! The rows of this room and what they are found by.
 
-use super::{Kind, Network, Place, Quota, Subnet, TenantPort};
-use crate::id::{NetworkId, NodeId, SubnetId, TenantPortId};
+use super::{Kind, Network, Place, Quota, Subnet, TenantPort, Trunk};
+use crate::id::{NetworkId, NodeId, SubnetId, TenantPortId, TrunkId};
 use crate::mac::Mac;
 use crate::rows::{Row, RowKey, Rows, key_bytes};
 use imbl::{OrdMap, OrdSet};
@@ -17,6 +17,7 @@ pub enum NetworkRow {
     Subnet(Arc<Subnet>),
     Port(Arc<TenantPort>),
     Quota(Arc<Quota>),
+    Trunk(Arc<Trunk>),
 }
 
 /// Which row.
@@ -26,6 +27,7 @@ pub enum NetworkKey {
     Subnet(SubnetId),
     Port(TenantPortId),
     Quota(String),
+    Trunk(TrunkId),
 }
 
 impl Row for NetworkRow {
@@ -37,6 +39,7 @@ impl Row for NetworkRow {
             NetworkRow::Subnet(row) => NetworkKey::Subnet(row.id),
             NetworkRow::Port(row) => NetworkKey::Port(row.id),
             NetworkRow::Quota(row) => NetworkKey::Quota(row.project.clone()),
+            NetworkRow::Trunk(row) => NetworkKey::Trunk(row.id),
         }
     }
 }
@@ -48,6 +51,7 @@ impl RowKey for NetworkKey {
             NetworkKey::Subnet(id) => key_bytes(2, &[id.0.as_bytes()]),
             NetworkKey::Port(id) => key_bytes(3, &[id.0.as_bytes()]),
             NetworkKey::Quota(project) => key_bytes(4, &[project.as_bytes()]),
+            NetworkKey::Trunk(id) => key_bytes(5, &[id.0.as_bytes()]),
         }
     }
 }
@@ -68,6 +72,9 @@ pub struct Plane {
     /// The addresses of attached ports, whatever their networks.
     attached_addresses: OrdSet<(Ipv4Addr, TenantPortId)>,
     quotas: OrdMap<String, Arc<Quota>>,
+    trunks: OrdMap<TrunkId, Arc<Trunk>>,
+    /// The trunk that a port is of, be it its own or a tagged one.
+    trunk_ports: OrdMap<TenantPortId, TrunkId>,
     /// How many of a kind a project has.
     counts: OrdMap<(String, Kind), u64>,
 }
@@ -151,6 +158,19 @@ impl Plane {
         self.attached_addresses.range(ids_of(address, FIRST_PORT, LAST_PORT)).filter_map(|(_, id)| self.ports.get(id))
     }
 
+    pub fn trunk(&self, id: TrunkId) -> Option<&Arc<Trunk>> {
+        self.trunks.get(&id)
+    }
+
+    pub fn trunks(&self) -> impl Iterator<Item = &Arc<Trunk>> {
+        self.trunks.values()
+    }
+
+    /// The trunk that this port is of.
+    pub fn trunk_with(&self, port: TenantPortId) -> Option<&Arc<Trunk>> {
+        self.trunk_ports.get(&port).and_then(|id| self.trunks.get(id))
+    }
+
     /// What is set for this project in particular.
     pub fn quota(&self, project: &str) -> Option<&Arc<Quota>> {
         self.quotas.get(project)
@@ -181,6 +201,12 @@ impl Plane {
             Rows::Put(NetworkRow::Port(row)) => self.put_port(row),
             Rows::Put(NetworkRow::Quota(row)) => {
                 self.quotas.insert(row.project.clone(), row.clone());
+            }
+            Rows::Put(NetworkRow::Trunk(row)) => {
+                for port in row.settings.ports() {
+                    self.trunk_ports.insert(port, row.id);
+                }
+                self.trunks.insert(row.id, row.clone());
             }
             Rows::Delete(_) => {}
         }
@@ -220,6 +246,13 @@ impl Plane {
             NetworkKey::Port(id) => self.forget_port(*id),
             NetworkKey::Quota(project) => {
                 self.quotas.remove(project);
+            }
+            NetworkKey::Trunk(id) => {
+                if let Some(old) = self.trunks.remove(id) {
+                    for port in old.settings.ports() {
+                        self.trunk_ports.remove(&port);
+                    }
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ mod ports;
 mod subnets;
 #[cfg(test)]
 mod tests;
+mod trunks;
 mod vifs;
 
 use super::Room;
@@ -36,6 +37,9 @@ impl Room<'_> {
             NetworkCommand::DeletePort { id } => self.delete_tenant_port(*id),
             NetworkCommand::Attach { node, port, place } => self.attach_vif(*node, *port, *place),
             NetworkCommand::Detach { node, port } => self.detach_vif(*node, *port),
+            NetworkCommand::CreateTrunk { id, settings } => self.create_trunk(*id, settings),
+            NetworkCommand::ChangeTrunk { id, revision, settings } => self.change_trunk(*id, *revision, settings),
+            NetworkCommand::DeleteTrunk { id } => self.delete_trunk(*id),
             NetworkCommand::SetQuota(quota) => Ok(self.set_quota(quota)),
             NetworkCommand::ResetQuota { project } => self.reset_quota(project),
         }

@@ -111,6 +111,12 @@ impl Room<'_> {
     /// An attached port is detached with it, as in Neutron.
     pub(super) fn delete_tenant_port(&mut self, id: TenantPortId) -> Result<Answer, Refusal> {
         self.tenant_port(id)?;
+        if let Some(trunk) = self.view.network.trunk_with(id) {
+            return Err(Refusal::InUse(format!(
+                "Port {id} is currently in use by trunk {}: remove it from there first.",
+                trunk.id
+            )));
+        }
         self.delete_network_row(NetworkKey::Port(id));
         Ok(Answer::Done)
     }

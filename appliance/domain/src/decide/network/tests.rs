@@ -3,12 +3,12 @@
 use crate::address::{Ask, Asked, ClientKey, Offers, Pool, Subnet as Cidr, Verdict, decide_lease};
 use crate::command::{Actor, Answer, Command, Context, NodeStart};
 use crate::decide::decide;
-use crate::id::{JobId, NetworkId, NodeId, PortId, SubnetId, TenantPortId};
+use crate::id::{JobId, NetworkId, NodeId, PortId, SubnetId, TenantPortId, TrunkId};
 use crate::job::JobInput;
 use crate::mac::Mac;
 use crate::network::{
-    About, Allocation, FixedAddress, NetworkCommand, NetworkRow, NetworkSettings, Quota, SubnetSettings,
-    TenantPortSettings, WantedAddress, default_pools, tenant_address, vifs_of,
+    About, Allocation, FixedAddress, NetworkCommand, NetworkRow, NetworkSettings, Quota, SubnetSettings, Subport,
+    TenantPortSettings, TrunkSettings, WantedAddress, default_pools, tenant_address, vifs_of,
 };
 use crate::node::{Node, NodeSettings};
 use crate::port::PortSettings;
@@ -224,6 +224,42 @@ fn a_machine_has_the_address_of_its_network_while_it_is_its_users() {
     assert_eq!(vifs_of(&view, one).count(), 0);
     let left = view.network.port(TenantPortId(Uuid::from_u128(5))).expect("the port itself stays");
     assert_eq!((left.settings.attached, left.settings.host.as_str()), (None, ""));
+}
+
+#[test]
+fn a_port_is_of_one_trunk_and_a_tag_is_one_network() {
+    let mut view = rack();
+    for number in 5..9 {
+        net(&mut view, port(number, Allocation::Usual, -1)).expect("a port");
+    }
+    let trunk = |own: u128, tagged: &[(u128, u16)]| {
+        let subports =
+            tagged.iter().map(|(port, tag)| Subport { port: TenantPortId(Uuid::from_u128(*port)), tag: *tag });
+        let port = TenantPortId(Uuid::from_u128(own));
+        Box::new(TrunkSettings { about: of("p"), port, admin_state_up: true, subports: subports.collect() })
+    };
+    let create = |id: u128, settings| NetworkCommand::CreateTrunk { id: TrunkId(Uuid::from_u128(id)), settings };
+    for bad in
+        [trunk(5, &[(5, 1)]), trunk(5, &[(6, 0)]), trunk(5, &[(6, 1), (7, 1)]), trunk(99, &[]), trunk(5, &[(99, 1)])]
+    {
+        assert!(net(&mut view, create(1, bad)).is_err());
+    }
+    net(&mut view, create(1, trunk(5, &[(6, 101)]))).expect("a trunk");
+    for bad in [trunk(5, &[]), trunk(6, &[]), trunk(7, &[(6, 3)])] {
+        assert!(matches!(net(&mut view, create(2, bad)), Err(Refusal::InUse(_))));
+    }
+    let gone = |number| NetworkCommand::DeletePort { id: TenantPortId(Uuid::from_u128(number)) };
+    assert!(matches!(net(&mut view, gone(6)), Err(Refusal::InUse(_))));
+    let id = TrunkId(Uuid::from_u128(1));
+    let change = NetworkCommand::ChangeTrunk { id, revision: 0, settings: trunk(5, &[(7, 102)]) };
+    net(&mut view, change).expect("another network");
+    net(&mut view, gone(6)).expect("no longer of it");
+    let one = node(&mut view, 0x11, 1);
+    net(&mut view, attach(one, 5)).expect("attached");
+    assert!(matches!(net(&mut view, NetworkCommand::DeleteTrunk { id }), Err(Refusal::InUse(_))));
+    net(&mut view, NetworkCommand::Detach { node: one, port: TenantPortId(Uuid::from_u128(5)) }).expect("detached");
+    net(&mut view, NetworkCommand::DeleteTrunk { id }).expect("gone");
+    net(&mut view, gone(7)).expect("free again");
 }
 
 /// Asks for an address as DHCP does, and takes it.
