@@ -14,6 +14,7 @@ export LEASEHOLD_CLIENTS=$cache/clients/bin
 export LEASEHOLD_BIN=$root/target/debug/leasehold
 export LEASEHOLD_BOOT_IMAGES=$root/target/boot-images
 export LEASEHOLD_SYSTEM_IMAGE=$root/target/system-image.raw
+export LEASEHOLD_DEBIAN_IMAGE=$root/target/debian-image.raw
 
 # Ends with one clear line.
 die() {
@@ -108,5 +109,24 @@ build_images() {
     rm -f "$stamp"
     (cd "$root" && "$builder" all --agent "$static/leasehold-agent" --first-boot "$static/leasehold-first-boot" \
         --out "$LEASEHOLD_BOOT_IMAGES" --system "$LEASEHOLD_SYSTEM_IMAGE") || die "the boot images cannot be built"
+    echo "$inputs" >"$stamp"
+}
+
+# Builds the Debian image (0.8 GB) when what it is made by has changed since. Its packages are those of the day it was built.
+build_debian() {
+    local stamp=$root/target/debian-image.stamp inputs
+    inputs=$(cd "$root" && {
+        sha256sum boot-images/build/src/{debian,disk}.rs
+        find boot-images/debian -type f -print0 | sort -z | xargs -0 sha256sum
+        sed -n 's/^VERSION_CODENAME=//p' /etc/os-release
+    } | sha256sum)
+    if [ -f "$LEASEHOLD_DEBIAN_IMAGE.sha256" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$inputs" ]; then
+        return
+    fi
+    require_space 4 "$root/target"
+    say "building the Debian image (a minute or more)"
+    rm -f "$stamp"
+    (cd "$root" && target/debug/leasehold-boot-images debian --kernel linux-image-cloud-amd64 \
+        --out "$LEASEHOLD_DEBIAN_IMAGE") || die "the Debian image cannot be built"
     echo "$inputs" >"$stamp"
 }
