@@ -28,9 +28,10 @@ use tower_service::Service;
 use uuid::Uuid;
 
 mod access;
+mod attacks;
+mod glance;
 mod hardware;
 mod identity;
-mod glance;
 mod images;
 mod lives;
 mod microversions;
@@ -439,11 +440,8 @@ async fn an_image_needs_its_ticket() {
 async fn the_one_time_password_ends_at_its_first_change() {
     let rig = Rig::new().await;
     let user = rig.api.engine.view().identity.user_of_default_domain("admin").expect("there").clone();
-    let given = IdentityCommand::SetPassword {
-        user: user.id,
-        password_hash: user.password_hash.clone(),
-        one_time: true,
-    };
+    let given =
+        IdentityCommand::SetPassword { user: user.id, password_hash: user.password_hash.clone(), one_time: true };
     rig.api.engine.store.submit(Command::Identity(given), Actor::System("test")).await.expect("given");
     assert_eq!(rig.call("GET", "/nodes", Value::Null).await.0, StatusCode::FORBIDDEN, "good for its change only");
     std::fs::write(rig.api.password_file.as_path(), PASSWORD).expect("written");

@@ -36,7 +36,6 @@ mod volume;
 use crate::Api;
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header;
 use axum::routing::get;
 use axum::{Json, middleware};
 use serde_json::{Value, json};
@@ -67,17 +66,9 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
         .nest("/baremetal", v1)
 }
 
-/// The URL under which the caller reaches this API, from his own `Host`.
-fn base_url(request_host: Option<&str>, secure: bool) -> String {
-    let scheme = if secure { "https" } else { "http" };
-    format!("{scheme}://{}/baremetal", request_host.unwrap_or("localhost"))
-}
-
-/// The base URL as a request shows it.
+/// The URL under which the caller reaches this API, from his own `Host`, if that is one.
 pub(crate) fn base_of(headers: &axum::http::HeaderMap, extensions: &axum::http::Extensions) -> String {
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    let secure = extensions.get::<crate::serve::Connection>().is_some_and(|connection| connection.secure);
-    base_url(host, secure)
+    format!("{}/baremetal", crate::identity::base::of(&axum::http::Uri::default(), headers, extensions))
 }
 
 fn version_entry(base: &str) -> Value {

@@ -17,7 +17,7 @@ use leasehold_domain::facet::Facet;
 use leasehold_domain::id::{NodeId, PortId, PortgroupId};
 use leasehold_domain::mac::Mac;
 use leasehold_domain::node::Node;
-use leasehold_domain::port::Port;
+use leasehold_domain::port::{Port, PortSettings};
 use leasehold_domain::provision::ProvisionState;
 use leasehold_domain::{Refusal, View};
 use leasehold_store::SubmitError;
@@ -338,9 +338,17 @@ pub(super) async fn create(State(api): State<Api>, asked: Asked, body: Body) -> 
     body.insert("node_uuid".into(), node.id.to_string().into());
     check_creation(&body, asked.version)?;
     let settings = Box::new(settings(&body, asked.version)?);
+    check_group(&asked, &view, &settings)?;
     let committed = api.submit(Command::CreatePort { id, settings }, asked.caller.judged(node)).await?;
     let document = document_of(&api, &asked, &committed.answer)?;
     Ok((StatusCode::CREATED, asked.place(&format!("ports/{id}")), Json(document)).into_response())
+}
+
+/// A port group of a node that the caller does not see is answered like one that is not there.
+fn check_group(asked: &Asked, view: &View, settings: &PortSettings) -> Result<(), ApiError> {
+    let Some(group) = settings.portgroup else { return Ok(()) };
+    let missing = |error| ApiError { status: StatusCode::BAD_REQUEST, ..error };
+    portgroup(asked, view, &group.to_string()).map(drop).map_err(missing)
 }
 
 fn document_of(api: &Api, asked: &Asked, answer: &Answer) -> Result<Value, ApiError> {
@@ -384,6 +392,7 @@ fn changed(asked: &Asked, view: &View, port: &Port, node: &Node, patch: &Patch) 
             settings.node
         )));
     }
+    check_group(asked, view, &settings)?;
     if asked.version.0 >= 102 && patch.touches("physical_network") && settings.portgroup.is_some() {
         return Err(ApiError::bad_request("physical_network cannot be changed while the port belongs to a portgroup."));
     }

@@ -148,11 +148,9 @@ impl Room<'_> {
         if self.view.hardware.allocations.get(id).is_some() {
             return Err(Refusal::Exists { what: "An allocation with UUID", name: id.to_string() });
         }
-        if let Some(other) = self.view.node_by_instance(id.0).filter(|other| Some(other.id) != backfill) {
-            return Err(Refusal::InUse(format!(
-                "Instance {id} is already associated with a node: {} has it as its instance_uuid.",
-                other.title()
-            )));
+        // Which node it is, is not said: whoever asks may not see it.
+        if self.view.node_by_instance(id.0).is_some_and(|other| Some(other.id) != backfill) {
+            return Err(Refusal::InUse(format!("Instance {id} is already associated with a node.")));
         }
         let wanted = self.completed(wanted, backfill)?;
         let outcome = match backfill {
