@@ -62,7 +62,11 @@ pub(crate) fn local_router() -> Router<Api> {
 }
 
 /// Puts the local user into the request's extensions.
-pub(crate) async fn local_actor(Extension(connection): Extension<Connection>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn local_actor(
+    Extension(connection): Extension<Connection>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match connection.uid {
         Some(uid) => request.extensions_mut().insert(Actor::Local(uid)),
         None => return ApiError::new(StatusCode::FORBIDDEN, "This socket is for local users.").into_response(),

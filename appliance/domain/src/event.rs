@@ -21,30 +21,91 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
-    NodeCreated { name: Option<String> },
+    NodeCreated {
+        name: Option<String>,
+    },
     NodeChanged,
-    NodeDeleted { name: Option<String> },
-    PortCreated { address: String },
-    PortChanged { address: String },
-    PortDeleted { address: String },
-    Provision { from: ProvisionState, to: ProvisionState, target: Option<ProvisionState>, error: Option<String> },
-    Power { to: Option<PowerState> },
-    Maintenance { on: bool, reason: Option<String> },
-    JobStarted { job: JobId, kind: JobKind },
-    StepStarted { job: JobId, step: StepName, attempt: u32 },
-    StepEnded { job: JobId, step: StepName, ok: bool, detail: Option<String> },
-    JobEnded { job: JobId, kind: JobKind, ok: bool, detail: Option<String> },
-    AgentCalled { job: JobId, version: String },
+    NodeDeleted {
+        name: Option<String>,
+    },
+    PortCreated {
+        address: String,
+    },
+    PortChanged {
+        address: String,
+    },
+    PortDeleted {
+        address: String,
+    },
+    Provision {
+        from: ProvisionState,
+        to: ProvisionState,
+        target: Option<ProvisionState>,
+        error: Option<String>,
+    },
+    Power {
+        to: Option<PowerState>,
+    },
+    Maintenance {
+        on: bool,
+        reason: Option<String>,
+    },
+    JobStarted {
+        job: JobId,
+        kind: JobKind,
+    },
+    StepStarted {
+        job: JobId,
+        step: StepName,
+        attempt: u32,
+    },
+    StepEnded {
+        job: JobId,
+        step: StepName,
+        ok: bool,
+        detail: Option<String>,
+    },
+    JobEnded {
+        job: JobId,
+        kind: JobKind,
+        ok: bool,
+        detail: Option<String>,
+    },
+    AgentCalled {
+        job: JobId,
+        version: String,
+    },
     InventorySaved,
-    ImageChanged { image: String, status: String },
-    UserChanged { user: String },
+    ImageChanged {
+        image: String,
+        status: String,
+    },
+    UserChanged {
+        user: String,
+    },
     /// A network's port became a network card of the node: its UUID.
-    VifAttached { vif: String },
-    VifDetached { vif: String },
+    VifAttached {
+        vif: String,
+    },
+    VifDetached {
+        vif: String,
+    },
     /// A chassis, port group, allocation, template, runbook, volume or rule: its kind and UUID.
-    RecordCreated { kind: String, id: String },
-    RecordChanged { kind: String, id: String },
-    RecordDeleted { kind: String, id: String },
+    RecordCreated {
+        kind: String,
+        id: String,
+    },
+    RecordChanged {
+        kind: String,
+        id: String,
+    },
+    RecordDeleted {
+        kind: String,
+        id: String,
+    },
     /// What an inspection rule had to say.
-    RuleSaid { level: String, message: String },
+    RuleSaid {
+        level: String,
+        message: String,
+    },
 }

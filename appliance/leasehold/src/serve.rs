@@ -7,7 +7,11 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use if_addrs::IfAddr;
 use jiff::Timestamp;
-use leasehold_api::{Api, auth::{Guard, Passwords}, serve as http};
+use leasehold_api::{
+    Api,
+    auth::{Guard, Passwords},
+    serve as http,
+};
 use leasehold_domain::boot::KernelArgument;
 use leasehold_domain::command::Actor;
 use leasehold_engine::bmcs::Bmcs;

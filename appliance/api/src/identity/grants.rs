@@ -116,21 +116,11 @@ pub(super) async fn check(
     view.identity.has_assignment(&row).then_some(StatusCode::NO_CONTENT).ok_or_else(missing)
 }
 
-pub(super) async fn give(
-    state: State<Api>,
-    asker: Asker,
-    uri: Uri,
-    named: Path<Named>,
-) -> Result<StatusCode, Fault> {
+pub(super) async fn give(state: State<Api>, asker: Asker, uri: Uri, named: Path<Named>) -> Result<StatusCode, Fault> {
     alter(state, asker, uri, named, "create", IdentityCommand::Assign).await
 }
 
-pub(super) async fn take(
-    state: State<Api>,
-    asker: Asker,
-    uri: Uri,
-    named: Path<Named>,
-) -> Result<StatusCode, Fault> {
+pub(super) async fn take(state: State<Api>, asker: Asker, uri: Uri, named: Path<Named>) -> Result<StatusCode, Fault> {
     alter(state, asker, uri, named, "revoke", IdentityCommand::EndAssignment).await
 }
 

@@ -162,7 +162,12 @@ async fn deploying(rig: &Rig, image: &str) -> Arc<Job> {
     let give = async |command: Command| {
         rig.api.engine.store.submit(command, Actor::System("test")).await.expect("taken");
     };
-    give(Command::CreateNode { id, settings: Box::new(settings) }).await;
+    give(Command::CreateNode {
+        id,
+        settings: Box::new(settings),
+        start: leasehold_domain::command::NodeStart::default(),
+    })
+    .await;
     let port = json!({"node_uuid": id, "address": "52:54:00:00:00:01"});
     assert_eq!(rig.call("POST", "/ports", port).await.0, StatusCode::CREATED);
     for verb in [Verb::Manage, Verb::Provide, Verb::Deploy] {

@@ -55,7 +55,15 @@ async fn enroll(store: &Store, image: ImageId) -> Result<()> {
         instance_info: info.as_object().cloned().unwrap_or_default(),
         ..NodeSettings::default()
     };
-    submit(store, Command::CreateNode { id: NODE, settings: Box::new(settings), start: leasehold_domain::command::NodeStart::default() }).await?;
+    submit(
+        store,
+        Command::CreateNode {
+            id: NODE,
+            settings: Box::new(settings),
+            start: leasehold_domain::command::NodeStart::default(),
+        },
+    )
+    .await?;
     let port = PortSettings::new(NODE, "02:ee:00:00:00:01".parse().map_err(|_| anyhow::anyhow!("no MAC"))?);
     submit(store, Command::CreatePort { id: PortId(Uuid::from_u128(7)), settings: Box::new(port) }).await
 }
