@@ -15,6 +15,8 @@ use uuid::Uuid;
 mod children;
 mod creation;
 mod headers;
+mod hidden;
+mod images;
 mod machines;
 mod masks;
 mod names;
