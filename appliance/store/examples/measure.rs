@@ -11,7 +11,7 @@ use leasehold_domain::node::NodeSettings;
 use leasehold_domain::port::PortSettings;
 use leasehold_domain::{Actor, Command};
 use leasehold_store::{Options, Store};
-use serde_json::{Map, json};
+use serde_json::json;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::Path;
