@@ -47,7 +47,7 @@ async fn a_choice_of_members_reaches_a_masked_one() {
         format!("/nodes/{node}/states"),
         format!("/nodes/{node}/validate"),
         format!("/nodes/{node}/vendor_passthru/methods"),
-        format!("/nodes?fields=driver_info&sort_key=driver_info"),
+        "/nodes?fields=driver_info&sort_key=driver_info".to_owned(),
         "/nodes/detail?sort_key=driver_info".to_owned(),
     ] {
         let (_, answer) = scene.ask(&scene.lessee, "GET", &path, Value::Null).await;
