@@ -34,6 +34,8 @@ const INCLUDED: &[&str] = &[
     "kmod",
     "netbase",
     "openssh-server",
+    // cloud-init writes rules for it: without it nobody becomes root.
+    "sudo",
     "systemd-resolved",
     "systemd-sysv",
     "systemd-timesyncd",

@@ -22,7 +22,7 @@ use crate::client::text;
 use crate::compare;
 use crate::daemon::Daemon;
 use crate::image::Image;
-use crate::plan;
+use crate::plan::{self, NodePlan};
 use crate::proof;
 use crate::rack::{Node, Rack};
 use crate::say;
@@ -201,8 +201,8 @@ fn sees_and_may_not(lease: &mut Lease) -> Result<()> {
         ensure!(!shown.to_string().contains(&node.bmc_password), "the lessee is shown the BMC's password of {name}");
         cli.refused(&["node", "set", name, "--owner", &lease.project], "403")?;
         cli.refused(&["node", "set", name, "--driver-info", "ipmi_password=x"], "403")?;
-        cli.refused(&["node", "clean", name, "--clean-steps", "[]"], "403")?;
-        cli.refused(&["node", "manage", name], "403")?;
+        cli.refused(&["node", "maintenance", "set", name], "403")?;
+        cli.refused(&["node", "delete", name], "403")?;
     }
     cli.refused(&["node", "create", "--driver", "ipmi"], "403")
 }
@@ -262,10 +262,10 @@ fn deploy_one(lease: &Lease, scene: &Scene, node: &Node, key: &str) -> Result<()
 
 /// What the deployed Debian is asked, as root by the rule that came with the user data: a line per answer.
 const QUESTION: &str = "cloud-init status --wait >/dev/null; cloud-init status | head -n 1; hostname; id -un; \
-                        sudo -n id -un; networkctl --no-pager status --lines=0 2>/dev/null | grep -c DHCP4 || true; \
+                        sudo -n id -un; ip -4 -o address show scope global | grep -c dynamic || true; \
                         sudo -n head -n 1 /var/lib/cloud/instance/user-data.txt; \
                         sudo -n cat /etc/machine-id | wc -c; . /etc/os-release; echo \"$ID\"; \
-                        findmnt -no SOURCE /; cat /sys/block/vda/serial; test -d /sys/firmware/efi && echo uefi || echo bios";
+                        findmnt -no SOURCE /; cat /sys/block/vda/serial; echo; test -d /sys/firmware/efi && echo uefi || echo bios";
 
 /// Logs in at the address that Neutron gave, with the lessee's key, as the user of the user data.
 fn prove(scene: &Scene, node: &Node, wish: &Wish, address: Ipv4Addr) -> Result<()> {
@@ -287,25 +287,25 @@ fn prove(scene: &Scene, node: &Node, wish: &Wish, address: Ipv4Addr) -> Result<(
     });
     let answer = answer.with_context(|| format!("ssh to {target} said: {last}"))?;
     say::step(node.plan.name, &format!("{target} says: {}", answer.trim().replace('\n', ", ")));
-    verify(&answer, node, wish)
+    verify(&answer, &node.plan, wish)
 }
 
-fn verify(answer: &str, node: &Node, wish: &Wish) -> Result<()> {
-    let serial = format!("{}-disk", node.plan.serial);
+fn verify(answer: &str, node: &NodePlan, wish: &Wish) -> Result<()> {
+    let serial = format!("{}-disk", node.serial);
     let wanted = [
         ("the state of cloud-init", "status: done"),
         ("the host's name", wish.hostname),
         ("the user", GUEST_USER),
         ("the user by sudo", "root"),
-        ("networks by DHCP", if wish.dhcp { "1" } else { "0" }),
+        ("the number of addresses by DHCP", if wish.dhcp { "1" } else { "0" }),
         ("the first line of the user data", "#cloud-config"),
         ("the length of the machine id", "33"),
         ("the system", "debian"),
-        ("the root", "/dev/vda2"),
-        ("the disk's serial number", serial.get(..20).unwrap_or(&serial)),
-        ("the firmware", node.plan.firmware.mode()),
+        ("the root", "/dev/vda3"),
+        ("the disk's serial number", serial.as_str()),
+        ("the firmware", node.firmware.mode()),
     ];
-    let lines: Vec<_> = answer.lines().map(str::trim).collect();
+    let lines: Vec<_> = answer.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if lines.len() != wanted.len() {
         bail!("the system's answer has {} lines: {answer:?}", lines.len());
     }
@@ -358,4 +358,20 @@ fn give_back(lease: &mut Lease) -> Result<()> {
     let said = lease.metalsmith.run(&["-f", "json", "list"])?;
     ensure!(said.trim() == "{}", "metalsmith still lists {said}");
     lease.openstack.run(&["image", "delete", IMAGE]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_as_wanted_is_named() {
+        let (node, wish) = (&plan::NODES[1], &WISHES[1]);
+        let answer = "status: done\nweb1\nguest\nroot\n0\n#cloud-config\n33\ndebian\n/dev/vda3\nRACK-0011-disk\nuefi\n";
+        verify(answer, node, wish).unwrap();
+        let refusal = |from: &str, to: &str| verify(&answer.replace(from, to), node, wish).unwrap_err().to_string();
+        assert!(refusal("web1", "debian").contains("the host's name of web1 is \"debian\""));
+        assert!(refusal("\nroot", "").contains("10 lines"));
+        assert!(refusal("uefi", "bios").contains("firmware"));
+    }
 }
