@@ -105,7 +105,11 @@ pub fn parse_checksum(text: &str) -> Result<(&'static str, String)> {
     Ok((algorithm, digits))
 }
 
-fn digest(file: &Path, algorithm: &str) -> Result<String> {
+/// The digest of a file by `sha256` or `sha512`, in hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn digest(file: &Path, algorithm: &str) -> Result<String> {
     let mut file = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let (mut short, mut long) = (Sha256::new(), Sha512::new());
     let mut buffer = vec![0; 1 << 20];

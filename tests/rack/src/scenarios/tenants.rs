@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::bmc::write_private;
 use crate::client::text;
 use crate::compare;
 use crate::daemon::Daemon;
-use crate::image::Image;
+use crate::image::{self, Image};
 use crate::plan::{self, NodePlan};
 use crate::proof;
 use crate::rack::{Node, Rack};
@@ -82,6 +83,7 @@ struct Lease<'a> {
     /// The addresses that Neutron gave to the machines, by host name.
     addresses: Mutex<HashMap<&'static str, Ipv4Addr>>,
     web: Daemon,
+    offered: Image,
 }
 
 type Play = fn(&mut Lease) -> Result<()>;
@@ -100,7 +102,8 @@ const SCENARIOS: [(&str, Play); 5] = [
 /// As [`super::run`].
 pub(super) fn run(rack: &Rack, options: &TenantOptions, stop: &Stop) -> Result<bool> {
     let image = Image::built(&options.debian)?;
-    let web = web_server(rack, options, &image)?;
+    let offered = another(rack, &image)?;
+    let web = web_server(rack, options, &offered)?;
     let scene = Scene::begin(rack, &options.built, &options.clients.join("baremetal"), image, stop)?;
     account(&scene, "olga", OWNER_PROJECT, "admin", &password())?;
     let secret = password();
@@ -118,6 +121,7 @@ pub(super) fn run(rack: &Rack, options: &TenantOptions, stop: &Stop) -> Result<b
         project,
         addresses: Mutex::default(),
         web,
+        offered,
     };
     let passed = play_all("tenants", &SCENARIOS, &mut lease)?;
     lease.scene.appliance.stop();
@@ -155,6 +159,21 @@ fn clouds_file(scene: &Scene, password: &str) -> Value {
         "region_name": "RegionOne",
         "cacert": scene.appliance.certificate(),
     }}})
+}
+
+/// The same system as an image of its own, by another disk signature: one that the box knows by its checksum already would
+/// not be fetched.
+fn another(rack: &Rack, image: &Image) -> Result<Image> {
+    let folder = rack.folder().file("web");
+    fs::create_dir(&folder)?;
+    let file = folder.join("debian.raw");
+    fs::copy(&image.file, &file)?;
+    let disk = fs::OpenOptions::new().write(true).open(&file)?;
+    // Bytes 440 to 443 of a PC's boot sector; a disk with GPT has no use for it.
+    disk.write_all_at(&uuid::Uuid::new_v4().as_bytes()[..4], 440)?;
+    drop(disk);
+    let checksum = image::digest(&file, "sha256")?;
+    Ok(Image { file, algorithm: "sha256", checksum, ours: false })
 }
 
 /// The lessee's own web server, where users of the box are.
@@ -240,12 +259,14 @@ fn deploy_one(lease: &Lease, scene: &Scene, node: &Node, key: &str) -> Result<()
     let mut words = vec!["deploy", "--resource-class", wish.class, "--network", wish.network];
     words.extend(["--hostname", wish.hostname, "--ssh-public-key", key, "--user-name", GUEST_USER]);
     words.push("--passwordless-sudo");
-    let file = scene.image.file.file_name().context("the image has no name")?.to_string_lossy();
+    let file = lease.offered.file.file_name().context("the image has no name")?.to_string_lossy();
     let url = format!("http://{}:{WEB_PORT}/{file}", plan::USER_ADDRESS);
     if wish.by_name {
-        words.extend(["--candidate", name, "--image", &url, "--image-checksum", &scene.image.checksum, "--no-wait"]);
+        words.extend(["--candidate", name, "--image", &url, "--image-checksum", &lease.offered.checksum, "--no-wait"]);
         lease.metalsmith.run(&words)?;
         lease.metalsmith.run(&["wait", wish.hostname, "--timeout", DEPLOY])?;
+        let asked = fs::read_to_string(lease.web.log())?;
+        ensure!(asked.contains(&format!("\"GET /{file} HTTP/1.1\" 200")), "nobody fetched {url}: {asked}");
     } else {
         words.extend(["--image", IMAGE, "--wait", DEPLOY]);
         lease.metalsmith.run(&words)?;
@@ -350,7 +371,9 @@ fn give_back(lease: &mut Lease) -> Result<()> {
         );
         ensure!(!left.to_string().contains("image_source"), "{name} was given back with {left}");
         ensure!(!left.to_string().contains("metalsmith"), "{name} was given back with {left}");
-        ensure!(compare::compare(&scene.image.file, &node.disk).is_err(), "the image is left on the disk of {name}");
+        for image in [&scene.image, &lease.offered] {
+            ensure!(compare::compare(&image.file, &node.disk).is_err(), "the image is left on the disk of {name}");
+        }
         let ports = lease.openstack.json(&["port", "list", "--network", wish.network])?;
         ensure!(ports.as_array().is_some_and(Vec::is_empty), "ports are left on {}: {ports}", wish.network);
         lease.openstack.run(&["network", "delete", wish.network]).map(drop)
