@@ -69,8 +69,10 @@ impl PowerSocket {
 impl Drop for PowerSocket {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
-        let _ = UnixStream::connect(&self.path);
-        if let Some(thread) = self.thread.take() {
+        // Wakes the thread. Where somebody has removed the socket it cannot be woken, and ends with the program.
+        if UnixStream::connect(&self.path).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
             let _ = thread.join();
         }
         let _ = std::fs::remove_file(&self.path);
@@ -186,6 +188,19 @@ mod tests {
         assert_eq!(ask(get), json!({"power":"on","boot":{"device":"disk","persistent":true,"mode":"uefi"}}));
         drop(socket);
         assert!(!folder.path().join("power.sock").exists());
+    }
+
+    #[test]
+    fn its_end_does_not_wait_for_a_socket_that_somebody_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = PowerSocket::listen(&folder.path().join("power.sock"), machine(0)).unwrap();
+        std::fs::remove_file(socket.path()).unwrap();
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(socket);
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
     }
 
     #[test]
