@@ -4,7 +4,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use leasehold_domain::Refusal;
 use leasehold_store::{ReadError, SubmitError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// An answer that is no success.
 #[derive(Debug)]
@@ -67,12 +67,10 @@ impl From<ReadError> for ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    /// Ironic's body: a JSON object inside a string.
-    fn into_response(self) -> Response {
-        let code = if self.status.is_server_error() { "Server" } else { "Client" };
-        let inner = json!({"faultcode": code, "faultstring": self.message, "debuginfo": null}).to_string();
-        let body = json!({"error_message": inner}).to_string();
+impl ApiError {
+    /// The answer with the body of one of the services: the challenge of a 401 and `Retry-After` are those of all.
+    pub(crate) fn with_body(&self, body: &Value) -> Response {
+        let body = body.to_string();
         let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = header::HeaderValue::from_static("Basic realm=\"Leasehold\", charset=\"UTF-8\"");
@@ -82,6 +80,15 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// Ironic's body: a JSON object inside a string.
+    fn into_response(self) -> Response {
+        let code = if self.status.is_server_error() { "Server" } else { "Client" };
+        let inner = json!({"faultcode": code, "faultstring": self.message, "debuginfo": null}).to_string();
+        self.with_body(&json!({"error_message": inner}))
     }
 }
 

@@ -24,6 +24,7 @@ pub mod tenants;
 #[cfg(test)]
 mod tests;
 mod timeline;
+pub mod url;
 
 use arc_swap::ArcSwap;
 use auth::{Guard, Passwords};
@@ -33,12 +34,16 @@ use axum::middleware::from_fn_with_state;
 use jiff::Timestamp;
 use leasehold_domain::command::{Actor, Command};
 use leasehold_domain::policy::Policy;
+use leasehold_domain::{Refusal, View};
 use leasehold_engine::Engine;
 use leasehold_store::{Committed, SubmitError};
 use std::sync::Arc;
 
 /// Largest body of an API request; a config drive is the largest thing in one.
 const BODY_LIMIT: usize = leasehold_engine::config_drive::MAX_PACKED + (1 << 20);
+
+/// How often a change is made anew when others come between.
+const TRIES: usize = 5;
 
 /// What every handler works with.
 #[derive(Clone)]
@@ -64,6 +69,22 @@ impl Api {
     /// Gives a command for somebody.
     async fn submit(&self, command: Command, actor: Actor) -> Result<Committed, SubmitError> {
         self.engine.store.submit(command, actor).await
+    }
+
+    /// Gives a command that `make` bases on what is the case now. Somebody else's change between its reading and the
+    /// commit is no reason to bother the caller: it is made anew, up to [`TRIES`] times.
+    async fn submit_current(
+        &self,
+        make: impl Fn(&View) -> Result<(Command, Actor), error::ApiError>,
+    ) -> Result<Committed, error::ApiError> {
+        let mut tries = 1;
+        loop {
+            let (command, actor) = make(&self.engine.view())?;
+            match self.submit(command, actor).await {
+                Err(SubmitError::Refused(Refusal::Conflict { .. })) if tries < TRIES => tries += 1,
+                done => return Ok(done?),
+            }
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The local commands about accounts: `account list`, `account create`, `account link`.
 
-use crate::show::{escaped, line, text};
+use crate::show::{line, text};
 use crate::{SocketArgument, local};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use http::Method;
+use leasehold_api::url::escaped;
 use serde_json::{Value, json};
 use std::io::BufRead;
 use std::path::Path;

@@ -1,9 +1,10 @@
 //! The local commands about the audit: `audit list`, `audit export`, `audit verify`.
 
-use crate::show::{escaped, line, text};
+use crate::show::{line, text};
 use crate::{SocketArgument, local};
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use leasehold_api::url::escaped;
 use leasehold_store::audit::chain::{Link, Verifier};
 use serde_json::Value;
 use std::io::{BufRead, Write};

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use leasehold_api::auth;
 use leasehold_domain::id::UserId;
 use leasehold_domain::identity::User;
-use leasehold_store::{Store, SubmitError};
+use leasehold_store::Store;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -120,14 +120,7 @@ pub(crate) async fn administrator(store: &Store, state: &Path) -> anyhow::Result
         Some(User { one_time: true, ..user })
     };
     let is_new = first.is_some();
-    match leasehold_api::identity::bootstrap(store, first).await {
-        // A box that has users serves them also while its disk takes no changes. What a newer version adds to what is
-        // always there is added at the next start.
-        Err(error @ (SubmitError::DiskFull { .. } | SubmitError::Failed { .. })) if !is_new => {
-            tracing::warn!(%error, "built-in roles were not looked after at this start");
-        }
-        done => done?,
-    }
+    leasehold_api::identity::bootstrap(store, first).await?;
     if is_new {
         tracing::info!(file = %password_file(state).display(), "the administrator's one-time password was made");
     }

@@ -1,10 +1,11 @@
 //! The local commands about images: `image list`, `image add`, `image delete`.
 
-use crate::show::{escaped, line, text};
+use crate::show::{line, text};
 use crate::{SocketArgument, local};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use http::Method;
+use leasehold_api::url::escaped;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;

@@ -1,11 +1,12 @@
 //! The local commands about rules: `policy list`, `policy check`, `policy explain`, `policy reload`.
 
-use crate::show::{escaped, line, text};
+use crate::show::{line, text};
 use crate::{SocketArgument, local};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use http::Method;
 use leasehold_api::policy::file;
+use leasehold_api::url::escaped;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 

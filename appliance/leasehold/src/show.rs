@@ -1,6 +1,7 @@
 //! The local commands that look: `node list`, `node show`, `node trace`.
 
 use crate::{NodeCommand, local};
+use leasehold_api::url::escaped;
 use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
@@ -127,10 +128,4 @@ async fn trace(node: &str, socket: &Path, json: bool, follow: bool) -> anyhow::R
             return Ok(());
         }
     }
-}
-
-/// Percent-encoding for a path or query.
-pub(crate) fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -18,7 +18,7 @@ use crate::error::ApiError;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, StatusCode, header, request::Parts};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
@@ -28,7 +28,9 @@ use leasehold_domain::identity::{Scope, Token, User};
 use leasehold_domain::policy::{Credentials, Policy};
 use lockout::Lockout;
 use login::{Claim, LoginError};
+use std::marker::PhantomData;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The header in which clients send their token.
@@ -137,6 +139,28 @@ impl Caller {
 /// Where a request came from.
 pub(crate) fn peer(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<crate::serve::Connection>().and_then(|connection| connection.peer)
+}
+
+/// A [`Caller`] for a service that words its refusals as `F`.
+pub(crate) struct CallerOr<F> {
+    caller: Caller,
+    refusal: PhantomData<fn() -> F>,
+}
+
+impl<F> Deref for CallerOr<F> {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl<F: From<ApiError> + IntoResponse> FromRequestParts<Api> for CallerOr<F> {
+    type Rejection = F;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<CallerOr<F>, F> {
+        Ok(CallerOr { caller: Caller::from_request_parts(parts, api).await?, refusal: PhantomData })
+    }
 }
 
 impl FromRequestParts<Api> for Caller {

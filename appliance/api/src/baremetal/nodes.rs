@@ -11,11 +11,10 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use leasehold_domain::View;
 use leasehold_domain::command::{Answer, Command, NodeStart};
 use leasehold_domain::id::NodeId;
 use leasehold_domain::node::Node;
-use leasehold_domain::{Refusal, View};
-use leasehold_store::SubmitError;
 use serde_json::{Map, Value};
 
 impl<'a> Shown<'a> {
@@ -114,21 +113,14 @@ pub(super) async fn change(
     }
     let reset = flag_of(&parameters, "reset_interfaces")?.unwrap_or(false);
     let patch = NodePatch::read(&json(body)?, asked.version, reset)?;
-    // Somebody else's change between our reading and writing is no reason to bother the caller.
-    const TRIES: usize = 5;
-    let mut last = None;
-    for _ in 0..TRIES {
-        let view = api.engine.view();
-        let node = asked.seen(&view, &ident)?;
-        let actor = patch.authorize(&asked, node, &ident)?;
-        let command = patch.command(&api, &asked, &view, node)?;
-        match api.submit(command, actor).await {
-            Ok(committed) => return document_of(&api, &asked, &committed.answer).map(Json),
-            Err(SubmitError::Refused(refusal @ Refusal::Conflict { .. })) => last = Some(refusal),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(last.map_or_else(|| ApiError::bad_request("The node changes too fast."), ApiError::from))
+    let committed = api
+        .submit_current(|view| {
+            let node = asked.seen(view, &ident)?;
+            let actor = patch.authorize(&asked, node, &ident)?;
+            Ok((patch.command(&api, &asked, view, node)?, actor))
+        })
+        .await?;
+    document_of(&api, &asked, &committed.answer).map(Json)
 }
 
 pub(super) async fn remove(

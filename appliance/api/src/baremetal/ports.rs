@@ -12,6 +12,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use leasehold_domain::View;
 use leasehold_domain::command::{Answer, Command};
 use leasehold_domain::facet::Facet;
 use leasehold_domain::id::{NodeId, PortId, PortgroupId};
@@ -19,8 +20,6 @@ use leasehold_domain::mac::Mac;
 use leasehold_domain::node::Node;
 use leasehold_domain::port::{Port, PortSettings};
 use leasehold_domain::provision::ProvisionState;
-use leasehold_domain::{Refusal, View};
-use leasehold_store::SubmitError;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -407,19 +406,13 @@ pub(super) async fn change(
 ) -> Result<Json<Value>, ApiError> {
     found(&asked, &api.engine.view(), &ident, "baremetal:port:update")?;
     let patch = read_patch(&json(body)?, &asked)?;
-    const TRIES: usize = 5;
-    let mut last = None;
-    for _ in 0..TRIES {
-        let view = api.engine.view();
-        let (port, node) = found(&asked, &view, &ident, "baremetal:port:update")?;
-        let command = changed(&asked, &view, &port, &node, &patch)?;
-        match api.submit(command, asked.caller.judged(&node)).await {
-            Ok(committed) => return document_of(&api, &asked, &committed.answer).map(Json),
-            Err(SubmitError::Refused(refusal @ Refusal::Conflict { .. })) => last = Some(refusal),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(last.map_or_else(|| ApiError::bad_request("The port changes too fast."), ApiError::from))
+    let committed = api
+        .submit_current(|view| {
+            let (port, node) = found(&asked, view, &ident, "baremetal:port:update")?;
+            Ok((changed(&asked, view, &port, &node, &patch)?, asked.caller.judged(&node)))
+        })
+        .await?;
+    document_of(&api, &asked, &committed.answer).map(Json)
 }
 
 pub(super) async fn remove(

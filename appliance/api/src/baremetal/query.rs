@@ -3,6 +3,7 @@
 use super::fields::{self, Kind, NODE_FIELDS};
 use super::version::{Version, not_acceptable};
 use crate::error::ApiError;
+use crate::url::escaped;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -95,12 +96,6 @@ pub(super) fn next_link(base: &str, path: &str, parameters: &Parameters, limit: 
         text.push_str(&format!("&{}={}", escaped(name), escaped(value)));
     }
     json!(text)
-}
-
-/// Percent-encoding of everything that is not plain in a query (RFC 3986 §2.3).
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b',');
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// How a list is to be ordered.

@@ -334,31 +334,20 @@ pub(super) async fn change<K: Settable>(
     locate: impl Fn(&View, &Patch) -> Result<(Arc<Record<K>>, Actor), ApiError>,
 ) -> Result<Json<Value>, ApiError> {
     let body = json(body)?;
-    // Somebody else's change between our reading and writing is no reason to bother the caller.
-    const TRIES: usize = 5;
-    let mut last = None;
-    for _ in 0..TRIES {
-        let view = api.engine.view();
+    let make = |view: &View| {
         let patch = Patch::read(&body);
         // Who may not change it learns nothing about his patch.
-        let (record, actor) = locate(&view, patch.as_ref().unwrap_or(&Patch { operations: Vec::new() }))?;
+        let (record, actor) = locate(view, patch.as_ref().unwrap_or(&Patch { operations: Vec::new() }))?;
         let patch = patch?;
         check_patch::<K>(&patch, asked)?;
-        let members = patch.apply(K::members(&record, &view))?;
-        let given = Box::new(K::read(&members, asked, &view)?.given());
+        let members = patch.apply(K::members(&record, view))?;
+        let given = Box::new(K::read(&members, asked, view)?.given());
         let command = HardwareCommand::Change { id: record.id.uuid(), revision: record.revision, body: given };
-        match api.submit(Command::Hardware(command), actor).await {
-            Ok(committed) => {
-                let record = of_answer::<K>(&committed.answer)?;
-                return Ok(Json(Value::Object(document(record, &api.engine.view(), asked, None))));
-            }
-            Err(leasehold_store::SubmitError::Refused(refusal @ leasehold_domain::Refusal::Conflict { .. })) => {
-                last = Some(refusal);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(last.map_or_else(|| ApiError::bad_request("The record changes too fast."), ApiError::from))
+        Ok((Command::Hardware(command), actor))
+    };
+    let committed = api.submit_current(make).await?;
+    let record = of_answer::<K>(&committed.answer)?;
+    Ok(Json(Value::Object(document(record, &api.engine.view(), asked, None))))
 }
 
 /// Deletes a record.

@@ -1,20 +1,17 @@
 //! Refusals in Keystone's form: `{"error": {"code": …, "message": …, "title": …}}`.
 
-use crate::auth::Caller;
+use crate::access;
+use crate::auth::CallerOr;
 use crate::auth::login::{LoginError, seconds, wait_text};
 use crate::error::ApiError;
-use crate::{Api, access};
 use axum::Json;
-use axum::extract::FromRequestParts;
 use axum::extract::rejection::JsonRejection;
-use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use leasehold_domain::Refusal;
 use leasehold_domain::identity::id_text;
 use leasehold_store::SubmitError;
 use serde_json::json;
-use std::ops::Deref;
 
 /// An answer that is no success.
 #[derive(Debug)]
@@ -101,24 +98,7 @@ impl IntoResponse for Fault {
 }
 
 /// The caller of a call of this API.
-#[derive(Clone, Debug)]
-pub(super) struct Asker(pub(super) Caller);
-
-impl Deref for Asker {
-    type Target = Caller;
-
-    fn deref(&self) -> &Caller {
-        &self.0
-    }
-}
-
-impl FromRequestParts<Api> for Asker {
-    type Rejection = Fault;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Asker, Fault> {
-        Ok(Asker(Caller::from_request_parts(parts, api).await?))
-    }
-}
+pub(super) type Asker = CallerOr<Fault>;
 
 pub(super) async fn no_such_path(uri: Uri) -> Fault {
     Fault::new(StatusCode::NOT_FOUND, format!("There is nothing at {}{}.", super::V3, uri.path()))

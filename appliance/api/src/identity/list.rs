@@ -1,6 +1,7 @@
 //! Lists: filters by exact value, pages by `limit` and `marker`, and Keystone's links.
 
 use super::fault::Fault;
+use crate::url::escaped;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use leasehold_domain::identity::folded;
@@ -83,12 +84,6 @@ impl Filters {
         document.insert("links".into(), json!({"self": url, "previous": null, "next": next}));
         Ok(Value::Object(document))
     }
-}
-
-/// Text as part of a query string.
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 #[cfg(test)]

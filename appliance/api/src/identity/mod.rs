@@ -36,7 +36,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post, put};
-use leasehold_domain::command::{Actor, Command};
+use leasehold_domain::command::{Actor, Command, Context};
 use leasehold_domain::id::ProjectId;
 use leasehold_domain::identity::{Bootstrap, IdentityCommand, User, built_in_roles};
 use leasehold_store::{Store, SubmitError};
@@ -58,7 +58,12 @@ pub async fn bootstrap(store: &Store, first: Option<User>) -> Result<(), SubmitE
         administrator: first,
     };
     let command = Command::Identity(IdentityCommand::Bootstrap(Box::new(wanted)));
-    store.submit(command, Actor::System("first start")).await.map(drop)
+    let context = Context { actor: Actor::System("first start"), now: jiff::Timestamp::now() };
+    // Where nothing is missing nothing is asked of the disk: a box starts on a full one, too.
+    if leasehold_domain::decide(&store.view(), &command, &context)?.changes.is_empty() {
+        return Ok(());
+    }
+    store.submit(command, context.actor).await.map(drop)
 }
 
 /// Removes what has expired, for ever.

@@ -1,19 +1,14 @@
 //! Refusals: `{"error": {"code": …, "title": …, "message": …}}`, which clients show as it is.
 
-use crate::Api;
-use crate::auth::Caller;
+use crate::auth::CallerOr;
 use crate::error::ApiError;
-use axum::Json;
-use axum::extract::FromRequestParts;
 use axum::extract::rejection::JsonRejection;
-use axum::http::request::Parts;
-use axum::http::{HeaderName, Method, StatusCode, Uri, header};
+use axum::http::{HeaderName, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use leasehold_domain::Refusal;
 use leasehold_engine::images::ImageError;
 use leasehold_store::SubmitError;
 use serde_json::json;
-use std::ops::Deref;
 
 /// Where the next part of an image begins.
 pub(super) const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
@@ -81,15 +76,8 @@ impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let Fault { error, offset } = self;
         let title = error.status.canonical_reason().unwrap_or("Error");
-        let body = Json(json!({"error": {"code": error.status.as_u16(), "title": title, "message": error.message}}));
-        // The challenge of a 401 and the `Retry-After` are those of all services.
-        let (parts, _) = error.into_response().into_parts();
-        let mut answer = (parts.status, body).into_response();
-        for name in [header::WWW_AUTHENTICATE, header::RETRY_AFTER] {
-            if let Some(value) = parts.headers.get(&name) {
-                answer.headers_mut().insert(name, value.clone());
-            }
-        }
+        let body = json!({"error": {"code": error.status.as_u16(), "title": title, "message": error.message}});
+        let mut answer = error.with_body(&body);
         if let Some(offset) = offset {
             answer.headers_mut().insert(OFFSET, offset.into());
         }
@@ -98,24 +86,7 @@ impl IntoResponse for Fault {
 }
 
 /// The caller of a call of this API.
-#[derive(Clone, Debug)]
-pub(super) struct Asker(pub(super) Caller);
-
-impl Deref for Asker {
-    type Target = Caller;
-
-    fn deref(&self) -> &Caller {
-        &self.0
-    }
-}
-
-impl FromRequestParts<Api> for Asker {
-    type Rejection = Fault;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Asker, Fault> {
-        Ok(Asker(Caller::from_request_parts(parts, api).await?))
-    }
-}
+pub(super) type Asker = CallerOr<Fault>;
 
 pub(super) async fn no_such_path(uri: Uri) -> Fault {
     ApiError::not_found(format!("There is nothing at {}.", uri.path())).into()

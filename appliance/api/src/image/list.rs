@@ -7,6 +7,7 @@ use super::access::{OfImage, is_admin, sees};
 use super::document::{document, status};
 use super::fault::{Asker, Fault};
 use crate::Api;
+use crate::url::escaped;
 use axum::Json;
 use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
@@ -288,12 +289,6 @@ pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> 
         body["next"] = with(last).into();
     }
     Ok(Json(body))
-}
-
-/// Percent-encoding of everything that is not plain in a query (RFC 3986 §2.3).
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b',' | b':');
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 #[cfg(test)]

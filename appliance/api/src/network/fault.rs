@@ -1,18 +1,14 @@
 //! Refusals in Neutron's form: `{"NeutronError": {"type": …, "message": …, "detail": ""}}`.
 
-use crate::auth::Caller;
+use crate::access;
+use crate::auth::CallerOr;
 use crate::error::ApiError;
-use crate::{Api, access};
-use axum::Json;
-use axum::extract::FromRequestParts;
 use axum::extract::rejection::JsonRejection;
-use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use leasehold_domain::Refusal;
 use leasehold_store::SubmitError;
 use serde_json::json;
-use std::ops::Deref;
 
 /// An answer that is no success.
 #[derive(Debug)]
@@ -99,38 +95,12 @@ impl From<JsonRejection> for Fault {
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let Fault { error, kind } = self;
-        let body = Json(json!({"NeutronError": {"type": kind, "message": error.message, "detail": ""}}));
-        // The challenge of a 401 and the `Retry-After` are those of all services.
-        let (parts, _) = error.into_response().into_parts();
-        let mut answer = (parts.status, body).into_response();
-        for name in [header::WWW_AUTHENTICATE, header::RETRY_AFTER] {
-            if let Some(value) = parts.headers.get(&name) {
-                answer.headers_mut().insert(name, value.clone());
-            }
-        }
-        answer
+        error.with_body(&json!({"NeutronError": {"type": kind, "message": error.message, "detail": ""}}))
     }
 }
 
 /// The caller of a call of this API.
-#[derive(Clone, Debug)]
-pub(super) struct Asker(pub(super) Caller);
-
-impl Deref for Asker {
-    type Target = Caller;
-
-    fn deref(&self) -> &Caller {
-        &self.0
-    }
-}
-
-impl FromRequestParts<Api> for Asker {
-    type Rejection = Fault;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Asker, Fault> {
-        Ok(Asker(Caller::from_request_parts(parts, api).await?))
-    }
-}
+pub(super) type Asker = CallerOr<Fault>;
 
 pub(super) async fn no_such_path(uri: Uri) -> Fault {
     ApiError::not_found(format!("There is nothing at {}.", uri.path())).into()

@@ -4,6 +4,7 @@
 //! means any of its values.
 
 use super::fault::Fault;
+use crate::url::escaped;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use serde_json::{Map, Value, json};
@@ -182,12 +183,6 @@ impl Asked {
         });
         Ok(())
     }
-}
-
-/// Percent-encoding of everything that is not plain in a query (RFC 3986 §2.3).
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b',');
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn is_same(value: &Value, wanted: &str) -> bool {

@@ -109,30 +109,12 @@ impl Catalogue {
     }
 }
 
-/// Ironic's UPDATE_ALLOWED_STATES: on its way somewhere, and yet to be changed.
-fn may_be_updated(state: ProvisionState) -> bool {
-    const NAMES: [&str; 13] = [
-        "deploy failed",
-        "inspecting",
-        "inspect failed",
-        "inspect wait",
-        "clean failed",
-        "error",
-        "verifying",
-        "adopt failed",
-        "rescue failed",
-        "unrescue failed",
-        "servicing",
-        "service hold",
-        "service failed",
-    ];
-    NAMES.contains(&state.name())
-}
-
 /// Whether the node's allocation may be taken from it: not under a machine that is in use.
 pub fn may_lose(node: &Node, allocation: AllocationId) -> Result<(), Refusal> {
-    let busy = node.target_provision_state.is_some() && !may_be_updated(node.provision_state);
-    if node.maintenance || (!busy && node.provision_state != ProvisionState::Active) {
+    let state = node.provision_state;
+    let busy = node.target_provision_state.is_some()
+        && !(state.may_be_changed_on_its_way() || state == ProvisionState::Servicing);
+    if node.maintenance || (!busy && state != ProvisionState::Active) {
         return Ok(());
     }
     Err(Refusal::InUse(format!(

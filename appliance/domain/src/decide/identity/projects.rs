@@ -3,6 +3,7 @@
 use super::super::Room;
 use super::{changed, missing, taken};
 use crate::command::Answer;
+use crate::facet::Facet;
 use crate::id::ProjectId;
 use crate::identity::{DEFAULT_DOMAIN, IdentityKey, IdentityRow, Place, Project, User, check_name, check_text};
 use crate::network::About;
@@ -132,7 +133,7 @@ impl Room<'_> {
         let directory = self.directory();
         let id = project.id_text();
         let owned = |owner: &Option<String>| owner.as_deref() == Some(id.as_str());
-        let nodes = || self.view.nodes_after(None);
+        let nodes = || self.view.nodes_of(Facet::Project(id.clone()), None);
         let mut held = Vec::new();
         let mut note = |what: &str, names: Vec<String>| {
             if !names.is_empty() {
@@ -155,9 +156,9 @@ impl Room<'_> {
         let images = self.view.images().filter(|image| owned(&image.card.owner) && !image.is_cache());
         note("images", images.map(|image| named(image.name.as_deref().unwrap_or_default(), image.id.0)).collect());
         let hardware = &self.view.hardware;
-        let allocations = hardware.allocations.after(None).filter(|row| owned(&row.body.wanted.owner));
+        let allocations = hardware.allocations.of_owner(&id);
         note("allocations", allocations.map(|row| row.id.0.to_string()).collect());
-        let runbooks = hardware.runbooks.after(None).filter(|row| owned(&row.body.owner));
+        let runbooks = hardware.runbooks.of_owner(&id);
         note("runbooks", runbooks.map(|row| row.id.0.to_string()).collect());
         if project.is_domain() {
             let users = directory.users().filter(|user| user.domain == project.id);
