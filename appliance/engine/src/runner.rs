@@ -14,10 +14,12 @@ const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Works on the job until nothing is left to do for it.
 pub(crate) async fn run(engine: &Engine, id: JobId) {
+    // A job that has begun was left by a runner before, be it between two of its steps.
+    let mut taken_up = engine.view().job(id).is_some_and(|job| has_begun(job));
     while let Some(step) = next_step(engine, id) {
         let Some(Answer::Job(job)) = report(engine, Command::StartStep { job: id, step }).await else { return };
         let outcome = tokio::select! {
-            outcome = steps::perform(engine, &job, step) => Some(outcome),
+            outcome = steps::perform(engine, &job, step, std::mem::take(&mut taken_up)) => Some(outcome),
             () = deadline(&job) => Some(Err(steps::overdue(engine, &job, step).await)),
             () = superseded(engine, id, step) => None,
             reason = agent_failure(engine, id) => Some(Err(reason)),
@@ -40,6 +42,10 @@ pub(crate) async fn run(engine: &Engine, id: JobId) {
             return;
         }
     }
+}
+
+fn has_begun(job: &Job) -> bool {
+    job.steps.iter().any(|step| step.state != StepState::Pending)
 }
 
 fn next_step(engine: &Engine, id: JobId) -> Option<StepName> {

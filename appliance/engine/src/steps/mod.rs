@@ -22,8 +22,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(60);
 /// What came of a step: a detail for the timeline, or the reason why it failed.
 pub(crate) type Outcome = Result<Option<String>, String>;
 
-/// Carries out one step.
-pub(crate) async fn perform(engine: &Engine, job: &Job, step: StepName) -> Outcome {
+/// Carries out one step. `taken_up`: the first of a job that was left before, when this program or another was ended.
+pub(crate) async fn perform(engine: &Engine, job: &Job, step: StepName, taken_up: bool) -> Outcome {
     let node = node_of(engine, job)?;
     if driver::is_fake(&node.settings.driver)
         && let Some(work) = fake::work_of(job, step)
@@ -46,7 +46,7 @@ pub(crate) async fn perform(engine: &Engine, job: &Job, step: StepName) -> Outco
         StepName::Wipe => agent::wipe(engine, job).await,
         StepName::WriteImage => agent::write_image(engine, job, &node).await,
         StepName::InstallBootloader => agent::install_bootloader(engine, job).await,
-        StepName::AwaitAgent | StepName::AwaitInventory => wait::for_machine(engine, job, step).await,
+        StepName::AwaitAgent | StepName::AwaitInventory => wait::for_machine(engine, job, step, taken_up).await,
         StepName::ReleaseInstance => Ok(None),
         StepName::OpenRescue | StepName::RunService => {
             Err(format!("The driver {} can not do that.", node.settings.driver))

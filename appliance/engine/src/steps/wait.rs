@@ -7,7 +7,7 @@ use leasehold_domain::command::Command;
 use leasehold_domain::job::{INVENTORY_ARRIVED, Job, StepName};
 
 /// The agent's own report ends the step; until then there is nothing to do, but for a machine that missed its boot.
-pub(super) async fn for_machine(engine: &Engine, job: &Job, step: StepName) -> Outcome {
+pub(super) async fn for_machine(engine: &Engine, job: &Job, step: StepName, taken_up: bool) -> Outcome {
     // It may have called in the moment between its start and this step.
     match step {
         StepName::AwaitInventory => {
@@ -21,8 +21,8 @@ pub(super) async fn for_machine(engine: &Engine, job: &Job, step: StepName) -> O
             }
         }
     }
-    let taken_up_again = job.current().is_some_and(|record| record.attempts > 1);
-    if taken_up_again {
+    // Not told by the step's attempts: the program may have ended just before the first of them.
+    if taken_up {
         start_if_silent(engine, job).await;
     }
     std::future::pending().await
