@@ -2,14 +2,11 @@
 //!
 //! In: nodes as they come, change and go. Out: those of one facet, oldest first, a page at a time.
 
+use crate::grouped::{Grouped, Place};
 use crate::hardware::free_class;
 use crate::id::NodeId;
 use crate::node::Node;
 use crate::provision::ProvisionState;
-use imbl::OrdSet;
-use jiff::Timestamp;
-use std::ops::Bound;
-use uuid::Uuid;
 
 /// Something that several nodes have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,51 +20,92 @@ pub enum Facet {
     Parent(NodeId),
     /// It can be allocated now: of this class, and whoever's it is or for this project.
     Free(String, Option<String>),
+    Driver(String),
+    Fault(String),
+    /// Of this conductor group.
+    Group(String),
+    /// Its instance is called so.
+    InstanceName(String),
+    /// Whether it is so. Both answers are indexed: either may be the rare one.
+    Flag(Flag, bool),
     Shard(String),
+}
+
+/// What is or is not so of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flag {
+    /// It has an instance.
+    Associated,
+    Maintenance,
+    Retired,
+    Sharded,
+    /// It is part of another node.
+    Part,
+}
+
+impl Flag {
+    const ALL: [Flag; 5] = [Flag::Associated, Flag::Maintenance, Flag::Retired, Flag::Sharded, Flag::Part];
+
+    fn of(self, node: &Node) -> bool {
+        let settings = &node.settings;
+        match self {
+            Flag::Associated => settings.instance_uuid.is_some(),
+            Flag::Maintenance => node.maintenance,
+            Flag::Retired => settings.retired,
+            Flag::Sharded => settings.label("shard").is_some(),
+            Flag::Part => settings.parent().is_some(),
+        }
+    }
 }
 
 /// The index.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facets {
-    rows: OrdSet<(Facet, Timestamp, NodeId)>,
+    rows: Grouped<Facet>,
 }
 
 impl Facets {
-    pub(crate) fn insert(&mut self, node: &Node) {
-        for facet in facets(node) {
-            self.rows.insert((facet, node.created_at, node.id));
+    /// A node came, changed or went. What it keeps is not touched: most changes leave every facet as it was.
+    pub(crate) fn change(&mut self, old: Option<&Node>, new: Option<&Node>) {
+        let place = |node: &Node| -> Place { (node.created_at, node.id) };
+        let moved = old.map(place) != new.map(place);
+        let before: Vec<Facet> = old.map(|node| facets(node).collect()).unwrap_or_default();
+        let after: Vec<Facet> = new.map(|node| facets(node).collect()).unwrap_or_default();
+        if let Some(at) = old.map(place) {
+            for facet in before.iter().filter(|facet| moved || !after.contains(facet)) {
+                self.rows.remove(facet, at);
+            }
+        }
+        if let Some(at) = new.map(place) {
+            for facet in after.into_iter().filter(|facet| moved || !before.contains(facet)) {
+                self.rows.insert(facet, at);
+            }
         }
     }
 
-    pub(crate) fn remove(&mut self, node: &Node) {
-        for facet in facets(node) {
-            self.rows.remove(&(facet, node.created_at, node.id));
-        }
+    /// How many nodes have it.
+    pub(crate) fn count(&self, facet: &Facet) -> usize {
+        self.rows.count(facet)
     }
 
     /// The nodes of one facet, oldest first, from the one after `after` on.
-    pub(crate) fn nodes(&self, facet: Facet, after: Option<(Timestamp, NodeId)>) -> impl Iterator<Item = NodeId> {
-        let start = match after {
-            Some((at, id)) => Bound::Excluded((facet.clone(), at, id)),
-            None => Bound::Included((facet.clone(), Timestamp::MIN, NodeId(Uuid::nil()))),
-        };
-        let end = Bound::Included((facet, Timestamp::MAX, NodeId(Uuid::max())));
-        self.rows.range((start, end)).map(|(_, _, id)| *id)
+    pub(crate) fn places(&self, facet: &Facet, after: Option<Place>) -> impl Iterator<Item = Place> + use<'_> {
+        self.rows.of(facet, after)
+    }
+
+    /// The same backwards, from the one before `before` on.
+    pub(crate) fn places_before(&self, facet: &Facet, before: Option<Place>) -> impl Iterator<Item = Place> + use<'_> {
+        self.rows.of_before(facet, before)
     }
 
     /// Each shard and how many nodes it has.
     pub(crate) fn shards(&self) -> Vec<(String, usize)> {
-        let mut counts: Vec<(String, usize)> = Vec::new();
         // Shards are the last of the facets.
-        let from = (Facet::Shard(String::new()), Timestamp::MIN, NodeId(Uuid::nil()));
-        for (facet, _, _) in self.rows.range(from..) {
-            let Facet::Shard(shard) = facet else { continue };
-            match counts.last_mut() {
-                Some((last, count)) if last == shard => *count += 1,
-                _ => counts.push((shard.clone(), 1)),
-            }
-        }
-        counts
+        let shards = self.rows.counts(&Facet::Shard(String::new())).filter_map(|(facet, count)| match facet {
+            Facet::Shard(shard) => Some((shard.clone(), count)),
+            _ => None,
+        });
+        shards.collect()
     }
 }
 
@@ -82,8 +120,13 @@ fn facets(node: &Node) -> impl Iterator<Item = Facet> {
         label("chassis_uuid").map(Facet::Chassis),
         settings.parent().map(Facet::Parent),
         label("shard").map(Facet::Shard),
+        Some(Facet::Driver(settings.driver.clone())),
+        node.fault.clone().map(Facet::Fault),
+        Some(Facet::Group(label("conductor_group").unwrap_or_default())),
+        label("instance_name").map(Facet::InstanceName),
     ];
-    all.into_iter().flatten().chain(free(node))
+    let flags = Flag::ALL.into_iter().map(|flag| Facet::Flag(flag, flag.of(node)));
+    all.into_iter().flatten().chain(flags).chain(free(node))
 }
 
 /// How allocations find a node that is free.
@@ -101,8 +144,10 @@ mod tests {
     use super::*;
     use crate::node::NodeSettings;
     use crate::view::{Change, View};
+    use jiff::Timestamp;
     use proptest::prelude::*;
     use std::sync::Arc;
+    use uuid::Uuid;
 
     fn node(number: u8, owner: Option<u8>, lessee: Option<u8>, shard: Option<u8>, at: i8) -> Node {
         let text = |prefix: &str, number: u8| format!("{prefix}{number}");

@@ -11,6 +11,7 @@ pub mod decide;
 pub mod driver;
 pub mod event;
 pub mod facet;
+pub mod grouped;
 pub mod hardware;
 pub mod id;
 pub mod identity;

@@ -4,10 +4,14 @@
 //! the ones before it changed, and a reader keeps a snapshot as long as he likes. [`View::apply`] is the one place
 //! where rows and indices change together; the store calls it at start for each row and after each decision.
 
+mod nodes;
+
+pub use nodes::NodeTable;
+
 use crate::address::{Binding, ClientKey};
-use crate::facet::{Facet, Facets};
+use crate::facet::Facets;
 use crate::hardware::{Catalogue, HardwareRow};
-use crate::id::{ChassisId, ImageId, JobId, NodeId, PortId};
+use crate::id::{ImageId, JobId, NodeId, PortId};
 use crate::identity::{Directory, IdentityRow};
 use crate::image::{Checksum, Image};
 use crate::job::Job;
@@ -88,39 +92,6 @@ impl View {
 
     pub fn node_by_instance(&self, instance: Uuid) -> Option<&Arc<Node>> {
         self.node_instances.get(&instance).and_then(|id| self.nodes.get(id))
-    }
-
-    /// All nodes, oldest first, from the one after `after` on (`None`: from the start, also when `after` is gone).
-    pub fn nodes_after(&self, after: Option<NodeId>) -> impl Iterator<Item = &Arc<Node>> {
-        use std::ops::Bound;
-        let start = after.and_then(|id| self.nodes.get(&id)).map(|node| (node.created_at, node.id));
-        let from = start.map_or(Bound::Unbounded, Bound::Excluded);
-        self.node_order.range((from, Bound::Unbounded)).filter_map(|(_, id)| self.nodes.get(id))
-    }
-
-    /// The nodes that have this in common, oldest first, from the one after `after` on.
-    pub fn nodes_of(&self, facet: Facet, after: Option<NodeId>) -> impl Iterator<Item = &Arc<Node>> {
-        let start = after.and_then(|id| self.nodes.get(&id)).map(|node| (node.created_at, node.id));
-        self.node_facets.nodes(facet, start).filter_map(|id| self.nodes.get(&id))
-    }
-
-    /// The parts of a node.
-    pub fn children_of(&self, parent: NodeId) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes_of(Facet::Parent(parent), None)
-    }
-
-    /// The nodes in a chassis.
-    pub fn nodes_in(&self, chassis: ChassisId) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes_of(Facet::Chassis(chassis.to_string()), None)
-    }
-
-    /// Each shard and how many nodes it has.
-    pub fn shards(&self) -> Vec<(String, usize)> {
-        self.node_facets.shards()
-    }
-
-    pub fn node_count(&self) -> usize {
-        self.nodes.len()
     }
 
     pub fn port(&self, id: PortId) -> Option<&Arc<Port>> {
@@ -240,39 +211,6 @@ impl View {
             Change::DeleteBinding(address) => self.forget_binding(*address),
             Change::PutInventory(..) | Change::DeleteInventory(_) => {}
         }
-    }
-
-    fn put_node(&mut self, node: &Arc<Node>) {
-        self.forget_node_indices(node.id);
-        if let Some(name) = &node.settings.name {
-            self.node_names.insert(name.clone(), node.id);
-        }
-        if let Some(instance) = node.settings.instance_uuid {
-            self.node_instances.insert(instance, node.id);
-        }
-        self.node_order.insert((node.created_at, node.id));
-        self.node_facets.insert(node);
-        self.nodes.insert(node.id, node.clone());
-    }
-
-    fn delete_node(&mut self, id: NodeId) {
-        self.forget_node_indices(id);
-        self.nodes.remove(&id);
-        if let Some(job) = self.node_jobs.remove(&id) {
-            self.jobs.remove(&job);
-        }
-    }
-
-    fn forget_node_indices(&mut self, id: NodeId) {
-        let Some(old) = self.nodes.get(&id) else { return };
-        if let Some(name) = &old.settings.name {
-            self.node_names.remove(name);
-        }
-        if let Some(instance) = old.settings.instance_uuid {
-            self.node_instances.remove(&instance);
-        }
-        self.node_order.remove(&(old.created_at, id));
-        self.node_facets.remove(old);
     }
 
     fn put_port(&mut self, port: &Arc<Port>) {
