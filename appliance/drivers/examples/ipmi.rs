@@ -5,11 +5,13 @@
 //! COMMAND: identity | power | sensors | log | boot
 //!          on | off | soft | reboot | soft-then-hard SECONDS
 //!          boot pxe|disk|cdrom|bios|none [persistent] [uefi]
+//!          nmi | reset-bmc cold|warm | raw BYTES
 //! ```
 
 use anyhow::{Context, bail};
 use leasehold_domain::power::{BootDevice, BootMode, BootSetting, PowerTarget};
 use leasehold_drivers::bmc::Bmc;
+use leasehold_drivers::bmc::features::{RawRequest, VendorCall};
 use leasehold_drivers::bmc::guard::{Guarded, power_off_soft_then_hard};
 use leasehold_drivers::bmc::ipmi::{Config, IpmiBmc};
 use std::sync::Arc;
@@ -63,6 +65,9 @@ async fn main() -> anyhow::Result<()> {
             bmc.set_boot_device(BootSetting { device, persistent, mode: Some(mode) }).await?;
             println!("{:?}", bmc.boot_device().await?);
         }
+        ["nmi"] => bmc.inject_nmi().await?,
+        ["reset-bmc", how @ ("cold" | "warm")] => bmc.vendor(VendorCall::ResetBmc { warm: *how == "warm" }).await?,
+        ["raw", bytes @ ..] => bmc.vendor(VendorCall::SendRaw(RawRequest::read(&bytes.join(" "))?)).await?,
         ["soft-then-hard", seconds] => {
             let patience = Duration::from_secs(seconds.parse()?);
             println!("{:?}", power_off_soft_then_hard(&bmc, patience).await?);

@@ -8,6 +8,7 @@
 use anyhow::{Context, bail};
 use leasehold_domain::power::{BootDevice, BootMode, BootSetting, PowerTarget};
 use leasehold_drivers::bmc::Bmc;
+use leasehold_drivers::bmc::features::{Light, LightName, VendorCall};
 use leasehold_drivers::bmc::redfish::{Config, RedfishBmc};
 use std::process::ExitCode;
 
@@ -16,6 +17,14 @@ const USAGE: &str = "usage: redfish [--pin SHA256|--ca FILE] [--system ID] URL U
   power [on|off|reboot|soft]                    shows or changes the power state
   boot [pxe|disk|cdrom|bios|none [once|always] [uefi|bios]]
                                                 shows or sets the boot device
+  mode [uefi|bios]                              shows or sets the firmware's mode
+  secure-boot [on|off]                          shows or sets whether the firmware checks what it starts
+  bios                                          the firmware's settings
+  firmware                                      what firmware runs where
+  lights                                        the lights and what they can do
+  light NAME@PART [on|off|blinking]             shows or switches one
+  nmi                                           interrupts the operating system
+  eject [cd|dvd|usb|floppy]                     takes images out of virtual drives
   sensors                                       all readings
   log [N]                                       the newest N entries of the event log (20)
   fingerprint                                   SHA-256 of the certificate, to be pinned";
@@ -86,6 +95,56 @@ async fn run(bmc: &RedfishBmc, command: &[&str]) -> anyhow::Result<()> {
             }
             bmc.set_boot_device(setting).await?;
             show(bmc.boot_device().await?);
+        }
+        ["mode"] => println!("{:?}", bmc.boot_mode().await?),
+        ["mode", mode] => {
+            let mode = match *mode {
+                "uefi" => BootMode::Uefi,
+                "bios" => BootMode::Bios,
+                other => bail!("there is no mode {other}\n{USAGE}"),
+            };
+            bmc.set_boot_mode(mode).await?;
+            println!("{:?}", bmc.boot_mode().await?);
+        }
+        ["secure-boot"] => println!("{:?}", bmc.secure_boot().await?),
+        ["secure-boot", word @ ("on" | "off")] => {
+            bmc.set_secure_boot(*word == "on").await?;
+            println!("{:?}", bmc.secure_boot().await?);
+        }
+        ["bios"] => {
+            for setting in bmc.bios_settings().await? {
+                let (kind, value) = (setting.kind.unwrap_or_default(), setting.value.unwrap_or_default());
+                println!("{:<32} {value:<20} {kind} {:?}", setting.name, setting.allowed.unwrap_or_default());
+            }
+        }
+        ["firmware"] => {
+            for part in bmc.firmware().await? {
+                println!("{:<32} {:<20} {}", part.component, part.version, part.model.unwrap_or_default());
+            }
+        }
+        ["lights"] => {
+            for found in bmc.indicators().await? {
+                println!("{:<48} {:?}", found.light.to_string(), found.choices);
+            }
+        }
+        ["light", name, state @ ..] => {
+            let light = LightName::read(name).with_context(|| format!("{name} is not NAME@PART\n{USAGE}"))?;
+            let state = match state {
+                [] => None,
+                ["on"] => Some(Light::On),
+                ["off"] => Some(Light::Off),
+                ["blinking"] => Some(Light::Blinking),
+                _ => bail!("{USAGE}"),
+            };
+            if let Some(state) = state {
+                bmc.set_indicator(light.clone(), state).await?;
+            }
+            println!("{:?}", bmc.indicator(light).await?);
+        }
+        ["nmi"] => bmc.inject_nmi().await?,
+        ["eject", kind @ ..] => {
+            let kind = kind.first().map(|kind| (*kind).to_owned());
+            bmc.vendor(VendorCall::EjectMedia { kind }).await?;
         }
         ["sensors"] => {
             for sensor in bmc.sensors().await? {

@@ -230,7 +230,7 @@ impl Shared {
                     inner.end_child();
                     self.boot(inner);
                 }
-                Control::SoftOff => {}
+                Control::SoftOff | Control::DiagnosticInterrupt => {}
             }
         }
         if !inner.sim.machine.power_on && inner.running != Running::Nothing {

@@ -5,9 +5,10 @@
 //! not open one for each look. Also here: the two waits that need nothing but [`Bmc`], soft-then-hard power off and
 //! waiting for a power state.
 
+use super::features::{BiosSetting, FirmwareComponent, Indicator, Light, LightName, VendorCall};
 use super::{Bmc, BmcError, Identity, LogEntry, Sensor};
 use async_trait::async_trait;
-use leasehold_domain::power::{BootSetting, PowerState, PowerTarget};
+use leasehold_domain::power::{BootMode, BootSetting, PowerState, PowerTarget};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,7 +24,7 @@ const POLL: Duration = Duration::from_secs(2);
 /// How long a machine may take to be off after its power was cut.
 const CUT_LIMIT: Duration = Duration::from_secs(60);
 /// How the BMC is called where only the driver within knows its address.
-const ADDRESS: &str = "its address";
+pub(super) const ADDRESS: &str = "its address";
 
 /// A BMC that can be called by many.
 pub struct Guarded {
@@ -141,6 +142,50 @@ impl Bmc for Guarded {
 
     async fn event_log(&self, limit: usize) -> Result<Vec<LogEntry>, BmcError> {
         self.call(move |bmc| bmc.event_log(limit)).await
+    }
+
+    async fn inject_nmi(&self) -> Result<(), BmcError> {
+        self.call(|bmc| bmc.inject_nmi()).await
+    }
+
+    async fn indicators(&self) -> Result<Vec<Indicator>, BmcError> {
+        self.call(|bmc| bmc.indicators()).await
+    }
+
+    async fn indicator(&self, light: LightName) -> Result<Light, BmcError> {
+        self.call(move |bmc| bmc.indicator(light)).await
+    }
+
+    async fn set_indicator(&self, light: LightName, state: Light) -> Result<(), BmcError> {
+        self.call(move |bmc| bmc.set_indicator(light, state)).await
+    }
+
+    async fn boot_mode(&self) -> Result<Option<BootMode>, BmcError> {
+        self.call(|bmc| bmc.boot_mode()).await
+    }
+
+    async fn set_boot_mode(&self, mode: BootMode) -> Result<(), BmcError> {
+        self.call(move |bmc| bmc.set_boot_mode(mode)).await
+    }
+
+    async fn secure_boot(&self) -> Result<Option<bool>, BmcError> {
+        self.call(|bmc| bmc.secure_boot()).await
+    }
+
+    async fn set_secure_boot(&self, on: bool) -> Result<(), BmcError> {
+        self.call(move |bmc| bmc.set_secure_boot(on)).await
+    }
+
+    async fn bios_settings(&self) -> Result<Vec<BiosSetting>, BmcError> {
+        self.call(|bmc| bmc.bios_settings()).await
+    }
+
+    async fn firmware(&self) -> Result<Vec<FirmwareComponent>, BmcError> {
+        self.call(|bmc| bmc.firmware()).await
+    }
+
+    async fn vendor(&self, call: VendorCall) -> Result<(), BmcError> {
+        self.call(move |bmc| bmc.vendor(call)).await
     }
 
     /// Waits for the running call and closes at once.

@@ -1,16 +1,18 @@
-//! One face for every BMC: power, boot device, identity, sensors, event log.
+//! One face for every BMC: power, boot device, identity, sensors, event log, and what only some can do ([`features`]).
 //!
 //! In: [`Bmc`] calls from the engine. Out: the BMC's answer or a [`BmcError`]. A driver (`redfish`, `ipmi`, `fake`)
 //! implements the trait with its own timeouts; one conversation at a time per BMC is the business of
 //! [`guard::Guarded`], so that a slow BMC can never hold up another node.
 
 pub mod fake;
+pub mod features;
 pub mod guard;
 pub mod ipmi;
 pub mod redfish;
 
 use async_trait::async_trait;
-use leasehold_domain::power::{BootSetting, PowerState, PowerTarget};
+use features::{BiosSetting, FirmwareComponent, Indicator, Light, LightName, VendorCall};
+use leasehold_domain::power::{BootMode, BootSetting, PowerState, PowerTarget};
 use serde::{Deserialize, Serialize};
 
 /// What a BMC says about the machine it belongs to. Everything is optional: BMCs differ.
@@ -73,6 +75,20 @@ pub enum BmcError {
     Unsupported { address: String, detail: String },
 }
 
+impl BmcError {
+    /// The same for readers who are not shown where the BMC is.
+    pub fn without_address(mut self) -> BmcError {
+        let (BmcError::Unreachable { address, .. }
+        | BmcError::Credentials { address, .. }
+        | BmcError::Certificate { address, .. }
+        | BmcError::Protocol { address, .. }
+        | BmcError::Refused { address, .. }
+        | BmcError::Unsupported { address, .. }) = &mut self;
+        guard::ADDRESS.clone_into(address);
+        self
+    }
+}
+
 /// A BMC. Calls may be retried: each says what is wanted, and asking twice is harmless.
 #[async_trait]
 pub trait Bmc: Send + Sync {
@@ -93,4 +109,56 @@ pub trait Bmc: Send + Sync {
     async fn event_log(&self, limit: usize) -> Result<Vec<LogEntry>, BmcError>;
     /// Ends what the driver holds open on the BMC (sessions). Called when a conversation is over.
     async fn close(&self);
+
+    // What follows only some drivers have (`leasehold_domain::driver::Ability`); the API asks no other for it.
+
+    /// Interrupts the operating system in a way that it cannot ignore (NMI), to make it write down its state.
+    async fn inject_nmi(&self) -> Result<(), BmcError> {
+        Err(without("non-maskable interrupts"))
+    }
+    /// The lights by which the machine and its parts are found in the rack.
+    async fn indicators(&self) -> Result<Vec<Indicator>, BmcError> {
+        Err(without("lights"))
+    }
+    /// What one of them does now.
+    async fn indicator(&self, _light: LightName) -> Result<Light, BmcError> {
+        Err(without("lights"))
+    }
+    /// Makes one of them do that; [`Light::Unknown`] is nothing to ask for.
+    async fn set_indicator(&self, _light: LightName, _state: Light) -> Result<(), BmcError> {
+        Err(without("lights"))
+    }
+    /// The mode in which the firmware starts next; `None`: the BMC does not say.
+    async fn boot_mode(&self) -> Result<Option<BootMode>, BmcError> {
+        Err(without("firmware modes"))
+    }
+    /// Sets the mode for the boots to come and reads it back.
+    async fn set_boot_mode(&self, _mode: BootMode) -> Result<(), BmcError> {
+        Err(without("firmware modes"))
+    }
+    /// Whether the next boot checks signatures; `None`: the BMC does not say.
+    async fn secure_boot(&self) -> Result<Option<bool>, BmcError> {
+        Err(without("secure boot"))
+    }
+    /// Switches the check of signatures on or off for the boots to come and reads it back.
+    async fn set_secure_boot(&self, _on: bool) -> Result<(), BmcError> {
+        Err(without("secure boot"))
+    }
+    /// The settings of the firmware as they are in force.
+    async fn bios_settings(&self) -> Result<Vec<BiosSetting>, BmcError> {
+        Err(without("BIOS settings"))
+    }
+    /// The parts with firmware, and its versions.
+    async fn firmware(&self) -> Result<Vec<FirmwareComponent>, BmcError> {
+        Err(without("firmware versions"))
+    }
+    /// A call of this kind of BMC's own. Not repeated by itself: nobody knows what it does.
+    async fn vendor(&self, _call: VendorCall) -> Result<(), BmcError> {
+        Err(without("this vendor method"))
+    }
+}
+
+/// The error of a driver that has no such calls at all.
+fn without(what: &str) -> BmcError {
+    BmcError::Unsupported { address: guard::ADDRESS.to_owned(), detail: format!("its driver knows no {what}") }
 }

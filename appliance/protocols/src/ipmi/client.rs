@@ -204,7 +204,8 @@ impl Client {
     /// [`NotReady`]; nothing was sent.
     pub fn request<C: Command>(&mut self, now: Duration, command: &C) -> Result<(), NotReady> {
         let timeout = C::PATIENCE.max(self.retry.timeout);
-        self.start(now, (C::NETFN, C::COMMAND), command.lun(), command.encode(), Purpose::Caller, timeout)
+        let number = (command.netfn(), command.command());
+        self.start(now, number, command.lun(), command.encode(), Purpose::Caller, timeout)
     }
 
     /// Ends the session. [`Event::Closed`] follows, also when the BMC does not answer.

@@ -3,6 +3,8 @@
 
 mod app;
 mod chassis;
+mod raw;
+mod reset;
 mod storage;
 
 use std::time::Duration;
@@ -15,6 +17,8 @@ pub use chassis::{
     BootFlags, BootSource, ChassisControl, ChassisStatus, Control, DISABLE_BOOT_FLAG_EXPIRY, GetBootOption,
     GetChassisStatus, SetBootOption, boot_parameter,
 };
+pub use raw::{RawRequest, RawRequestError};
+pub use reset::{ColdReset, WarmReset};
 pub use storage::{
     FruArea, GetFruArea, GetSdr, GetSdrInfo, GetSelEntry, GetSelInfo, GetSensorReading, LAST_RECORD, ReadFru, Reading,
     ReserveSdr, SdrInfo, SdrPart, SelEntryPart, SelInfo,
@@ -32,6 +36,16 @@ pub trait Command {
     /// Least time to wait for an answer: some commands make the BMC work, and repeating them does harm.
     const PATIENCE: Duration = Duration::ZERO;
     type Reply;
+
+    /// The network function of this request; [`Command::NETFN`] but for requests that a user writes himself.
+    fn netfn(&self) -> u8 {
+        Self::NETFN
+    }
+
+    /// The number of this request; [`Command::COMMAND`] but for requests that a user writes himself.
+    fn command(&self) -> u8 {
+        Self::COMMAND
+    }
 
     /// The unit inside of the BMC; 0 but for sensors that live elsewhere.
     fn lun(&self) -> u8 {

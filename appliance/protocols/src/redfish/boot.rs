@@ -109,6 +109,24 @@ pub fn boot_patch(boot: &Boot, request: BootRequest, quirks: &Quirks) -> Result<
     Ok(vec![json!({"Boot": body})])
 }
 
+/// The bodies that change the firmware mode alone, the next one to be sent only if the BMC refuses the one before:
+/// some take it only together with an override, which then stays as it is.
+///
+/// # Errors
+/// [`BootPatchError::Mode`] when the BMC offers other modes only.
+pub fn mode_patch(boot: &Boot, mode: FirmwareMode) -> Result<Vec<Value>, BootPatchError> {
+    offered(&boot.allowed_modes, mode.name())
+        .map_err(|offered| BootPatchError::Mode { wanted: mode.name(), offered })?;
+    let alone = json!({"BootSourceOverrideMode": mode.name()});
+    let kept = |value: &Option<String>, otherwise: &str| value.clone().unwrap_or_else(|| otherwise.to_owned());
+    let whole = json!({
+        "BootSourceOverrideEnabled": kept(&boot.enabled, ENABLED_DISABLED),
+        "BootSourceOverrideTarget": kept(&boot.target, TARGET_NONE),
+        "BootSourceOverrideMode": mode.name(),
+    });
+    Ok([alone, whole].map(|boot| json!({"Boot": boot})).to_vec())
+}
+
 /// The spelling under which this BMC has the target.
 fn offered_target(boot: &Boot, wanted: &'static str) -> Result<&'static str, BootPatchError> {
     match offered(&boot.allowed_targets, wanted) {
@@ -235,6 +253,17 @@ mod tests {
         }));
         let legacy = pxe_once(Some(FirmwareMode::Legacy));
         assert!(matches!(boot_patch(&uefi, legacy, &Quirks::default()), Err(BootPatchError::Mode { .. })));
+    }
+
+    #[test]
+    fn the_mode_alone_keeps_the_override() {
+        let pxe = boot(json!({"BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "Pxe",
+            "BootSourceOverrideMode@Redfish.AllowableValues": ["UEFI"]}));
+        let bodies = mode_patch(&pxe, FirmwareMode::Uefi).unwrap();
+        assert_eq!(bodies[0], json!({"Boot": {"BootSourceOverrideMode": "UEFI"}}));
+        assert_eq!(bodies[1]["Boot"]["BootSourceOverrideTarget"], "Pxe");
+        assert_eq!(bodies[1]["Boot"]["BootSourceOverrideEnabled"], "Once");
+        assert!(matches!(mode_patch(&pxe, FirmwareMode::Legacy), Err(BootPatchError::Mode { .. })));
     }
 
     #[test]

@@ -5,27 +5,35 @@
 //! Reading is lenient on purpose: a member of the wrong type is treated as absent, enumerations stay strings, what
 //! is not known stays in `extra`. Nothing here does I/O; links are followed by the caller, by `@odata.id`.
 
+mod bios;
 mod boot;
 mod chassis;
 mod choose;
 mod error;
+mod firmware;
+mod lamp;
 mod lenient;
 mod log;
 mod manager;
+mod media;
 mod quirks;
 mod reset;
 mod root;
 mod system;
 
+pub use bios::{AttributeRegistry, Bios, BiosSetting, RegistryFile, SecureBoot, SystemParts, same_registry};
 pub use boot::{
     Boot, BootPatchError, BootRequest, ENABLED_CONTINUOUS, ENABLED_DISABLED, ENABLED_ONCE, FirmwareMode, Override,
-    ReadBack, boot_patch, override_in_force, read_back,
+    ReadBack, boot_patch, mode_patch, override_in_force, read_back,
 };
 pub use chassis::{Chassis, ChassisPower, Reading, Sensor, Thermal};
 pub use choose::{SystemChoiceError, choose_system};
 pub use error::{MessageInfo, error_sentence, has_message};
+pub use firmware::{ChassisParts, FirmwareComponent, NetworkAdapter, SoftwareInventory, UpdateService};
+pub use lamp::{Lamp, Light, Storage};
 pub use log::{LogRecord, LogService, log_service_rank, sort_newest_first};
 pub use manager::Manager;
+pub use media::{Eject, MediaHome, VirtualMedia};
 pub use quirks::{Quirks, quirks_of};
 pub use reset::{ActionInfo, PowerAction, reset_candidates};
 pub use root::{Collection, Link, ServiceRoot, SessionService};
@@ -102,6 +110,29 @@ mod tests {
             "FirmwareVersion",
             "ManagedBy",
             "Chassis",
+            "Bios",
+            "Attributes",
+            "AttributeRegistry",
+            "RegistryEntries",
+            "AttributeName",
+            "Type",
+            "Value",
+            "ValueName",
+            "LowerBound",
+            "Location",
+            "Uri",
+            "IndicatorLED",
+            "IndicatorLED@Redfish.AllowableValues",
+            "LocationIndicatorActive",
+            "SecureBootEnable",
+            "Drives",
+            "Controllers",
+            "FirmwarePackageVersion",
+            "SerialNumber",
+            "Version",
+            "Inserted",
+            "MediaTypes",
+            "#VirtualMedia.EjectMedia",
         ]);
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -116,6 +147,9 @@ mod tests {
                 "UEFI",
                 "/redfish/v1/Systems/1",
                 "OK",
+                "Lit",
+                "Password",
+                "AdminPassword",
                 "2026-01-01T00:00:00Z"
             ])
             .prop_map(Value::from),
@@ -139,7 +173,13 @@ mod tests {
         }
         if let Some(system) = &system {
             let quirks = quirks_of(root.as_ref(), Some(system));
-            for action in [PowerAction::On, PowerAction::ForceOff, PowerAction::GracefulOff, PowerAction::Restart] {
+            for action in [
+                PowerAction::On,
+                PowerAction::ForceOff,
+                PowerAction::GracefulOff,
+                PowerAction::Restart,
+                PowerAction::Interrupt,
+            ] {
                 let _ = reset_candidates(action, system.reset_types().as_deref());
             }
             let _ = (system.power(), system.reset_target(), system.etag(), override_in_force(&system.boot));
@@ -162,6 +202,18 @@ mod tests {
         let _ = parse::<Thermal>(body).map(|thermal| thermal.readings());
         let _ = parse::<ChassisPower>(body).map(|power| power.readings());
         let _ = parse::<Sensor>(body).map(|sensor| sensor.to_reading());
+        let _ = parse::<Lamp>(body).map(|lamp| {
+            let patches: Vec<_> = lamp.choices().into_iter().map(|light| lamp.patch(light)).collect();
+            (lamp.light(), patches, lamp.name().map(str::to_owned))
+        });
+        let registry = parse::<AttributeRegistry>(body).ok();
+        let _ = parse::<Bios>(body).map(|bios| bios.explained(registry.as_ref()));
+        let _ = parse::<RegistryFile>(body).map(|file| (file.is("Bios.1.0"), file.path().map(str::to_owned)));
+        let _ = parse::<NetworkAdapter>(body).map(|adapter| adapter.firmware());
+        let _ = parse::<SoftwareInventory>(body).map(|part| part.firmware());
+        let _ = parse::<VirtualMedia>(body).map(|drive| (drive.is_inserted(), drive.is_a("cd"), drive.eject()));
+        let _ = (parse::<SecureBoot>(body), parse::<SystemParts>(body), parse::<Storage>(body));
+        let _ = (parse::<ChassisParts>(body), parse::<UpdateService>(body), parse::<MediaHome>(body));
         let _ = parse::<Manager>(body);
         let _ = parse::<Chassis>(body);
         let _ = parse::<LogService>(body).map(|service| log_service_rank(&service));

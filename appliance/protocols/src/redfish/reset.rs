@@ -3,7 +3,7 @@
 use super::lenient;
 use serde::Deserialize;
 
-/// What is wanted of the power.
+/// What is wanted of the power, and the interrupt that travels with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PowerAction {
     On,
@@ -13,6 +13,8 @@ pub enum PowerAction {
     GracefulOff,
     /// Restart a machine that is on, without asking it.
     Restart,
+    /// A non-maskable interrupt for the operating system.
+    Interrupt,
 }
 
 impl PowerAction {
@@ -24,6 +26,7 @@ impl PowerAction {
             PowerAction::ForceOff => &["ForceOff"],
             PowerAction::GracefulOff => &["GracefulShutdown", "PushPowerButton"],
             PowerAction::Restart => &["ForceRestart", "PowerCycle", "FullPowerCycle"],
+            PowerAction::Interrupt => &["Nmi"],
         }
     }
 }

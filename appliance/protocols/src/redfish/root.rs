@@ -40,6 +40,10 @@ pub struct ServiceRoot {
     #[serde(deserialize_with = "lenient::object")]
     pub session_service: Link,
     #[serde(deserialize_with = "lenient::object")]
+    pub registries: Link,
+    #[serde(deserialize_with = "lenient::object")]
+    pub update_service: Link,
+    #[serde(deserialize_with = "lenient::object")]
     pub links: RootLinks,
     #[serde(deserialize_with = "lenient::object")]
     pub protocol_features_supported: ProtocolFeatures,

@@ -54,7 +54,7 @@ impl Connection {
     pub(super) async fn ask<C: Command>(&mut self, command: &C) -> Result<C::Reply, Failure> {
         if self.client.request(self.origin.elapsed(), command).is_err() {
             // A call before this one was given up between question and answer, or the session has ended.
-            let error = SessionError::NoAnswer { step: Step::Command(C::COMMAND), heard: true };
+            let error = SessionError::NoAnswer { step: Step::Command(command.command()), heard: true };
             return Err(Failure::Session { error, noise: None });
         }
         loop {

@@ -12,18 +12,21 @@ mod inventory;
 mod log;
 mod power;
 mod sensors;
+mod vendor;
 
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod tests;
 
+use super::features::VendorCall;
 use super::{Bmc, BmcError, Identity, LogEntry, Sensor};
 use async_trait::async_trait;
 use connection::Connection;
 use failure::Failure;
 use leasehold_domain::power::{BootSetting, PowerState, PowerTarget};
-use leasehold_protocols::ipmi::{self, CipherSuite, Credentials, Privilege, Retry};
+pub use leasehold_protocols::ipmi::Privilege;
+use leasehold_protocols::ipmi::{self, CipherSuite, Credentials, Retry};
 use sensors::Known;
 use std::fmt;
 use std::pin::Pin;
@@ -190,6 +193,29 @@ impl IpmiBmc {
             }
             result
         };
+        self.within(run).await
+    }
+
+    /// For what must not be done twice: a session that has broken is replaced before, never after the steps began.
+    async fn once<T>(&self, steps: impl FnOnce(&mut Connection) -> Steps<'_, T>) -> Result<T, BmcError> {
+        // A question without consequences shows whether the session still lives.
+        self.call(|bmc| Box::pin(power::state(bmc))).await?;
+        let run = async {
+            let mut slot = self.session.lock().await;
+            let mut connection = match slot.take() {
+                Some(connection) => connection,
+                None => Connection::open(self.target.clone()).await?,
+            };
+            let result = steps(&mut connection).await;
+            if result.as_ref().err().is_none_or(|failure| !failure.ends_session()) {
+                *slot = Some(connection);
+            }
+            result
+        };
+        self.within(run).await
+    }
+
+    async fn within<T>(&self, run: impl Future<Output = Result<T, Failure>>) -> Result<T, BmcError> {
         match tokio::time::timeout(self.call_limit, run).await {
             Ok(result) => result.map_err(|failure| failure.into_error(&self.target)),
             Err(_) => Err(BmcError::Unreachable {
@@ -238,6 +264,21 @@ impl Bmc for IpmiBmc {
             Box::pin(async move { log::read(bmc, &known, limit).await })
         })
         .await
+    }
+
+    /// The chassis' diagnostic interrupt. Only a machine that is on has an operating system to interrupt.
+    async fn inject_nmi(&self) -> Result<(), BmcError> {
+        self.once(|bmc| Box::pin(power::interrupt(bmc))).await
+    }
+
+    async fn vendor(&self, call: VendorCall) -> Result<(), BmcError> {
+        let starts_anew = matches!(call, VendorCall::ResetBmc { .. });
+        self.once(move |bmc| Box::pin(vendor::run(bmc, call))).await?;
+        if starts_anew {
+            // It has forgotten the session, or is about to: asking in it would only cost the time to notice.
+            *self.session.lock().await = None;
+        }
+        Ok(())
     }
 
     async fn close(&self) {

@@ -1,4 +1,4 @@
-//! Power state and power changes.
+//! Power state, power changes, and the interrupt that goes the same way.
 
 use super::connection::Connection;
 use super::failure::Failure;
@@ -37,6 +37,18 @@ pub(super) async fn set(bmc: &mut Connection, target: PowerTarget) -> Result<(),
             // It has got there by itself meanwhile: a person at the button.
             Ok(())
         }
+        _ => result,
+    }
+}
+
+/// Pulses the diagnostic interrupt (28.3). Optional: a BMC without it says so.
+pub(super) async fn interrupt(bmc: &mut Connection) -> Result<(), Failure> {
+    if state(bmc).await? == PowerState::Off {
+        return Err(Failure::Unsupported("the machine is off: there is nothing that an NMI could interrupt"));
+    }
+    let result = bmc.ask(&ChassisControl(Control::DiagnosticInterrupt)).await;
+    match result.as_ref().err().and_then(Failure::completion) {
+        Some(Completion::INVALID_FIELD) => Err(Failure::Unsupported("it has no diagnostic interrupt (NMI)")),
         _ => result,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::fake::{FakeBmc, hurried};
 use super::*;
+use crate::bmc::features::RawRequest;
 use crate::bmc::guard::{Guarded, PowerOff, power_off_soft_then_hard};
 use leasehold_domain::power::{BootDevice, BootMode};
 use leasehold_protocols::ipmi::command::Control;
@@ -377,4 +378,54 @@ async fn a_guarded_bmc_shuts_down_softly_or_is_cut_off() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
+}
+
+#[tokio::test]
+async fn an_nmi_reaches_a_machine_that_is_on() {
+    let fake = FakeBmc::start(SimConfig::default(), running()).await;
+    let bmc = fake.driver();
+    bmc.inject_nmi().await.unwrap();
+    assert_eq!(fake.sim.lock().unwrap().machine.controls, [Control::DiagnosticInterrupt]);
+    assert_eq!(bmc.power().await, Ok(PowerState::On));
+    bmc.set_power(PowerTarget::Off).await.unwrap();
+    let error = bmc.inject_nmi().await.unwrap_err();
+    assert!(matches!(&error, BmcError::Unsupported { detail, .. } if detail.contains("off")), "{error}");
+    assert_eq!(fake.open_sessions(), 1, "one session for all of it");
+}
+
+#[tokio::test]
+async fn a_bmc_that_is_reset_gets_a_new_session_afterwards() {
+    let fake = FakeBmc::start(SimConfig::default(), running()).await;
+    let bmc = fake.driver();
+    bmc.vendor(VendorCall::ResetBmc { warm: true }).await.unwrap();
+    bmc.vendor(VendorCall::ResetBmc { warm: false }).await.unwrap();
+    assert_eq!(fake.sim.lock().unwrap().machine.bmc_resets, (1, 1), "each once");
+    let start = Instant::now();
+    assert_eq!(bmc.power().await, Ok(PowerState::On));
+    assert!(start.elapsed() < fake.config().limits.request, "without waiting for the session that is no more");
+}
+
+#[tokio::test]
+async fn a_raw_request_is_carried_out_or_refused_with_its_code() {
+    let fake = FakeBmc::start(SimConfig::default(), running()).await;
+    let bmc = fake.driver();
+    let raw = |text: &str| VendorCall::SendRaw(RawRequest::read(text).unwrap());
+    // Chassis Control: off.
+    bmc.vendor(raw("0x00 0x02 0x00")).await.unwrap();
+    assert_eq!(fake.sim.lock().unwrap().machine.controls, [Control::Off]);
+    let error = bmc.vendor(raw("0x00 0x7f")).await.unwrap_err();
+    assert!(matches!(&error, BmcError::Unsupported { detail, .. } if detail.contains("0xc1")), "{error}");
+    let none = bmc.vendor(VendorCall::EjectMedia { kind: None }).await;
+    assert!(matches!(none, Err(BmcError::Unsupported { .. })));
+}
+
+#[tokio::test]
+async fn what_must_not_be_done_twice_is_not_repeated_in_a_new_session() {
+    let fake = FakeBmc::start(SimConfig::default(), running()).await;
+    let bmc = fake.driver();
+    assert_eq!(bmc.power().await, Ok(PowerState::On));
+    // The BMC has started anew behind our back: the old session is noticed before the interrupt is sent.
+    fake.sim.lock().unwrap().restart();
+    bmc.inject_nmi().await.unwrap();
+    assert_eq!(fake.sim.lock().unwrap().machine.controls, [Control::DiagnosticInterrupt]);
 }

@@ -1,4 +1,4 @@
-//! The boot override.
+//! The boot override, and the firmware mode that travels with it.
 
 use super::service::optional;
 use super::session::Session;
@@ -6,7 +6,7 @@ use crate::bmc::BmcError;
 use leasehold_domain::power::{BootDevice, BootMode, BootSetting};
 use leasehold_protocols::redfish::{
     Boot, BootRequest, ComputerSystem, ENABLED_CONTINUOUS, ENABLED_DISABLED, ENABLED_ONCE, FirmwareMode, Quirks,
-    ReadBack, boot_patch, override_in_force, quirks_of, read_back,
+    ReadBack, boot_patch, mode_patch, override_in_force, quirks_of, read_back,
 };
 
 /// How often a change that does not show is looked for before the BMC is taken at its word.
@@ -35,11 +35,7 @@ impl Session {
                 return Err(self.endpoint.unsupported(detail));
             }
         };
-        let mode = shown.mode.map(|mode| match mode {
-            FirmwareMode::Uefi => BootMode::Uefi,
-            FirmwareMode::Legacy => BootMode::Bios,
-        });
-        Ok(BootSetting { device, persistent: shown.persistent, mode })
+        Ok(BootSetting { device, persistent: shown.persistent, mode: shown.mode.map(mode_of) })
     }
 
     pub(super) async fn set_boot_device(&mut self, setting: BootSetting) -> Result<(), BmcError> {
@@ -56,6 +52,46 @@ impl Session {
         }
         outcome?;
         self.confirm(request).await
+    }
+
+    /// The mode of the boots to come.
+    pub(super) async fn boot_mode(&mut self) -> Result<Option<BootMode>, BmcError> {
+        let resource = self.boot_resource().await?;
+        Ok(override_in_force(&resource.boot).mode.map(mode_of))
+    }
+
+    /// Changes the mode unless it is there already. Nothing restarts the machine: a BMC that shows the new mode only
+    /// after the next start is told so to the caller.
+    pub(super) async fn set_boot_mode(&mut self, mode: BootMode) -> Result<(), BmcError> {
+        let resource = self.boot_resource().await?;
+        let (wanted, shown) = (firmware_mode(mode), override_in_force(&resource.boot).mode);
+        if shown == Some(wanted) {
+            return Ok(());
+        }
+        let bodies = mode_patch(&resource.boot, wanted).map_err(|why| self.endpoint.unsupported(why.to_string()))?;
+        let mut outcome = Ok(());
+        for body in bodies {
+            outcome = self.patch(&resource.path, &body, resource.etag.as_deref()).await;
+            if !matches!(outcome, Err(BmcError::Refused { .. })) {
+                break;
+            }
+        }
+        outcome?;
+        for attempt in 0..READ_BACKS {
+            if attempt > 0 {
+                tokio::time::sleep(self.limits.pause).await;
+            }
+            let resource = self.boot_resource().await?;
+            if override_in_force(&resource.boot).mode == Some(wanted) {
+                return Ok(());
+            }
+        }
+        let shown = shown.map_or("no mode", FirmwareMode::name);
+        Err(self.endpoint.protocol(format!(
+            "it took the change to {} mode and still shows {shown}: some change it at the next start; power the machine \
+             off and on, and ask again",
+            wanted.name()
+        )))
     }
 
     /// Reads the override back: BMCs exist that accept and forget. Some need a moment to show it.
@@ -111,9 +147,19 @@ fn request_for(setting: BootSetting) -> BootRequest {
         (_, true) => ENABLED_CONTINUOUS,
         (_, false) => ENABLED_ONCE,
     };
-    let mode = setting.mode.map(|mode| match mode {
+    BootRequest { target, enabled, mode: setting.mode.map(firmware_mode) }
+}
+
+fn mode_of(mode: FirmwareMode) -> BootMode {
+    match mode {
+        FirmwareMode::Uefi => BootMode::Uefi,
+        FirmwareMode::Legacy => BootMode::Bios,
+    }
+}
+
+fn firmware_mode(mode: BootMode) -> FirmwareMode {
+    match mode {
         BootMode::Uefi => FirmwareMode::Uefi,
         BootMode::Bios => FirmwareMode::Legacy,
-    });
-    BootRequest { target, enabled, mode }
+    }
 }

@@ -27,6 +27,7 @@ pub(super) const USER: &str = "admin";
 pub(super) const PASSWORD: &str = "secret";
 pub(super) const SYSTEM: &str = "/redfish/v1/Systems/1";
 pub(super) const RESET: &str = "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset";
+pub(super) const EJECT: &str = "/Actions/VirtualMedia.EjectMedia";
 const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 
 /// How one path answers instead of properly.
@@ -62,6 +63,8 @@ pub(super) struct State {
     pub(super) once_reads_as: &'static str,
     /// PATCH is accepted and forgotten.
     pub(super) forgetful: bool,
+    /// Non-maskable interrupts that the machine has got.
+    pub(super) interrupts: usize,
 }
 
 pub(super) struct FakeBmc {
@@ -281,6 +284,7 @@ impl State {
             rivals: 0,
             once_reads_as: "Once",
             forgetful: false,
+            interrupts: 0,
         }
     }
 
@@ -316,6 +320,14 @@ impl State {
                 (StatusCode::NO_CONTENT, Vec::new(), Value::Null)
             }
             Method::POST if path == RESET => self.reset(body["ResetType"].as_str().unwrap_or_default()),
+            // `DRIVE/Actions/VirtualMedia.EjectMedia`
+            Method::POST if path.ends_with(EJECT) => match self.resources.get_mut(path.trim_end_matches(EJECT)) {
+                Some(drive) => {
+                    merge(drive, json!({"Image": null, "Inserted": false}));
+                    (StatusCode::NO_CONTENT, Vec::new(), Value::Null)
+                }
+                None => refuse(404, "The resource was not found."),
+            },
             Method::PATCH if self.resources.contains_key(path) => {
                 let wanted = parts.headers.get(header::IF_MATCH).and_then(|tag| tag.to_str().ok());
                 self.patch(path, wanted, body)
@@ -335,13 +347,17 @@ impl State {
     fn reset(&mut self, reset_type: &str) -> (StatusCode, Headers, Value) {
         let system = self.resources.get_mut(SYSTEM).unwrap();
         let allowed = &system["Actions"]["#ComputerSystem.Reset"]["ResetType@Redfish.AllowableValues"];
-        let known = ["On", "ForceOff", "ForceRestart", "PowerCycle", "GracefulShutdown", "PushPowerButton"];
+        let known = ["On", "ForceOff", "ForceRestart", "PowerCycle", "GracefulShutdown", "PushPowerButton", "Nmi"];
         let taken = match allowed.as_array() {
             Some(allowed) => allowed.contains(&reset_type.into()),
             None => known.contains(&reset_type),
         };
         if !taken {
             return refuse(400, "The value is not in the list of acceptable values.");
+        }
+        if reset_type == "Nmi" {
+            self.interrupts += 1;
+            return (StatusCode::NO_CONTENT, Vec::new(), Value::Null);
         }
         let off = system["PowerState"] == "Off";
         system["PowerState"] = match reset_type {
@@ -403,7 +419,7 @@ fn machine() -> HashMap<String, Value> {
                 "BootSourceOverrideMode": "Legacy",
                 "BootSourceOverrideTarget@Redfish.AllowableValues": ["None", "Pxe", "Hdd", "Cd", "BiosSetup"]},
             "Actions": {"#ComputerSystem.Reset": {"target": RESET, "ResetType@Redfish.AllowableValues":
-                ["On", "ForceOff", "ForceRestart", "GracefulShutdown"]}},
+                ["On", "ForceOff", "ForceRestart", "GracefulShutdown", "Nmi"]}},
             "LogServices": link("/redfish/v1/Systems/1/LogServices"),
             "Links": {"ManagedBy": [link("/redfish/v1/Managers/1")], "Chassis": [link("/redfish/v1/Chassis/1")]}}),
         ),

@@ -9,7 +9,7 @@ use leasehold_protocols::redfish::{
 };
 
 /// Chassis of one system that are asked; blades name their enclosures, too.
-const MOST_CHASSIS: usize = 8;
+pub(super) const MOST_CHASSIS: usize = 8;
 /// Sensors that are fetched one by one from a BMC that cannot expand a collection.
 const MOST_SENSORS: usize = 200;
 /// Log entries that are looked through for the newest. BMCs keep a few thousand.
@@ -32,7 +32,7 @@ impl Session {
         Ok(readings.into_iter().map(sensor).collect())
     }
 
-    async fn chassis_of(&mut self, system: &ComputerSystem) -> Result<Vec<String>, BmcError> {
+    pub(super) async fn chassis_of(&mut self, system: &ComputerSystem) -> Result<Vec<String>, BmcError> {
         let named: Vec<String> =
             system.links.chassis.iter().filter_map(|link| link.path()).map(str::to_owned).collect();
         if !named.is_empty() {

@@ -6,10 +6,15 @@
 //! certificate (`tls`), read leniently (`leasehold_protocols::redfish`) and followed by `@odata.id` (`service`).
 
 mod address;
+mod bios;
 mod boot;
+mod firmware;
 mod health;
 mod http;
+mod lights;
+mod media;
 mod power;
+mod secure_boot;
 mod service;
 mod session;
 mod tls;
@@ -17,12 +22,15 @@ mod tls;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod feature_tests;
+#[cfg(test)]
 mod tests;
 
+use super::features::{BiosSetting, FirmwareComponent, Indicator, Light, LightName, VendorCall};
 use super::{Bmc, BmcError, Identity, LogEntry, Sensor};
 use address::Endpoint;
 use async_trait::async_trait;
-use leasehold_domain::power::{BootSetting, PowerState, PowerTarget};
+use leasehold_domain::power::{BootMode, BootSetting, PowerState, PowerTarget};
 use session::Session;
 use std::fmt;
 use std::path::PathBuf;
@@ -49,6 +57,8 @@ pub struct Config {
     /// neither, the first certificate that is seen must stay the same for the life of the driver, and the caller
     /// decides about it ([`RedfishBmc::seen_fingerprint`], [`RedfishBmc::fetch_certificate_fingerprint`]).
     pub verify_ca: Option<PathBuf>,
+    /// Send Basic authentication with every request, also to a BMC that has sessions.
+    pub basic_only: bool,
     pub limits: Limits,
 }
 
@@ -62,6 +72,7 @@ impl Config {
             system_id: None,
             pin: None,
             verify_ca: None,
+            basic_only: false,
             limits: Limits::default(),
         }
     }
@@ -179,6 +190,57 @@ impl Bmc for RedfishBmc {
 
     async fn event_log(&self, limit: usize) -> Result<Vec<LogEntry>, BmcError> {
         self.within(async { self.session.lock().await.event_log(limit).await }).await
+    }
+
+    async fn inject_nmi(&self) -> Result<(), BmcError> {
+        self.within(async { self.session.lock().await.inject_nmi().await }).await
+    }
+
+    async fn indicators(&self) -> Result<Vec<Indicator>, BmcError> {
+        self.within(async { self.session.lock().await.indicators().await }).await
+    }
+
+    async fn indicator(&self, light: LightName) -> Result<Light, BmcError> {
+        self.within(async { self.session.lock().await.indicator(&light).await }).await
+    }
+
+    async fn set_indicator(&self, light: LightName, state: Light) -> Result<(), BmcError> {
+        self.within(async { self.session.lock().await.set_indicator(&light, state).await }).await
+    }
+
+    async fn boot_mode(&self) -> Result<Option<BootMode>, BmcError> {
+        self.within(async { self.session.lock().await.boot_mode().await }).await
+    }
+
+    async fn set_boot_mode(&self, mode: BootMode) -> Result<(), BmcError> {
+        self.within(async { self.session.lock().await.set_boot_mode(mode).await }).await
+    }
+
+    async fn secure_boot(&self) -> Result<Option<bool>, BmcError> {
+        self.within(async { self.session.lock().await.secure_boot().await }).await
+    }
+
+    async fn set_secure_boot(&self, on: bool) -> Result<(), BmcError> {
+        self.within(async { self.session.lock().await.set_secure_boot(on).await }).await
+    }
+
+    async fn bios_settings(&self) -> Result<Vec<BiosSetting>, BmcError> {
+        self.within(async { self.session.lock().await.bios_settings().await }).await
+    }
+
+    async fn firmware(&self) -> Result<Vec<FirmwareComponent>, BmcError> {
+        self.within(async { self.session.lock().await.firmware().await }).await
+    }
+
+    async fn vendor(&self, call: VendorCall) -> Result<(), BmcError> {
+        match call {
+            VendorCall::EjectMedia { kind } => {
+                self.within(async { self.session.lock().await.eject_media(kind.as_deref()).await }).await
+            }
+            VendorCall::SendRaw(_) | VendorCall::ResetBmc { .. } => {
+                Err(self.endpoint.unsupported("raw requests and resets by them are IPMI's"))
+            }
+        }
     }
 
     async fn close(&self) {

@@ -1,4 +1,4 @@
-//! Power state and power changes.
+//! Power state, power changes, and the interrupt that goes the same way.
 
 use super::service::optional;
 use super::session::Session;
@@ -46,6 +46,15 @@ impl Session {
             }
         }
         result
+    }
+
+    /// `Nmi` is a reset type among the others; a machine that is off has nothing to interrupt.
+    pub(super) async fn inject_nmi(&mut self) -> Result<(), BmcError> {
+        let (system, _) = self.system().await?;
+        if self.power_of(&system)? == PowerState::Off {
+            return Err(self.endpoint.unsupported("the machine is off: there is nothing that an NMI could interrupt"));
+        }
+        self.reset(&system, PowerAction::Interrupt).await
     }
 
     async fn reset(&mut self, system: &ComputerSystem, action: PowerAction) -> Result<(), BmcError> {

@@ -35,6 +35,7 @@ pub(super) struct Session {
     username: String,
     password: String,
     basic: HeaderValue,
+    basic_only: bool,
     login: Login,
 }
 
@@ -71,6 +72,7 @@ impl Session {
             username: config.username.clone(),
             password: config.password.clone(),
             basic,
+            basic_only: config.basic_only,
             login: Login::None,
         })
     }
@@ -202,6 +204,10 @@ impl Session {
     /// Begins a session, or settles for Basic where there is no session service.
     async fn log_in(&mut self) -> Result<(), BmcError> {
         if !matches!(self.login, Login::None) {
+            return Ok(());
+        }
+        if self.basic_only {
+            self.login = Login::Basic;
             return Ok(());
         }
         self.login = match self.sessions_path().await? {

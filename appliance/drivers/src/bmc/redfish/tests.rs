@@ -6,7 +6,7 @@ use leasehold_domain::power::{BootDevice, BootMode};
 use serde_json::json;
 use std::time::Instant;
 
-fn driver(fake: &FakeBmc) -> RedfishBmc {
+pub(super) fn driver(fake: &FakeBmc) -> RedfishBmc {
     let mut config = fake.config();
     config.pin = fake.fingerprint;
     RedfishBmc::new(config).unwrap()
@@ -21,7 +21,7 @@ async fn eventually(what: &str, happened: impl Fn() -> bool) {
     }
 }
 
-fn answer(status: u16, body: &str) -> Fault {
+pub(super) fn answer(status: u16, body: &str) -> Fault {
     Fault::Answer(status, Vec::new(), body.to_owned())
 }
 

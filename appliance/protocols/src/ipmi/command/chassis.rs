@@ -42,6 +42,8 @@ pub enum Control {
     On = 1,
     Cycle = 2,
     Reset = 3,
+    /// Pulses the diagnostic interrupt: a non-maskable interrupt (NMI) for the operating system.
+    DiagnosticInterrupt = 4,
     /// Asks the operating system to shut down, by ACPI.
     SoftOff = 5,
 }
@@ -49,9 +51,9 @@ pub enum Control {
 impl Control {
     /// The control with this number.
     pub fn from_code(code: u8) -> Option<Control> {
-        [Control::Off, Control::On, Control::Cycle, Control::Reset, Control::SoftOff]
-            .into_iter()
-            .find(|control| *control as u8 == code)
+        const ALL: [Control; 6] =
+            [Control::Off, Control::On, Control::Cycle, Control::Reset, Control::DiagnosticInterrupt, Control::SoftOff];
+        ALL.into_iter().find(|control| *control as u8 == code)
     }
 }
 
@@ -233,6 +235,12 @@ mod tests {
         fn flags_come_back(valid: bool, persistent: bool, efi: bool, code in 0u8..16) {
             let flags = BootFlags { valid, persistent, efi, source: BootSource::from_code(code) };
             prop_assert_eq!(BootFlags::parse(&flags.encode()).unwrap(), flags);
+        }
+
+        #[test]
+        fn a_control_has_its_own_number(code: u8) {
+            prop_assert_eq!(Control::from_code(code).is_some(), code <= 5);
+            prop_assert!(Control::from_code(code).is_none_or(|control| control as u8 == code));
         }
 
         #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::command::{
-    ActivateSol, BootFlags, BootSource, CloseSession, Command, Control, DISABLE_BOOT_FLAG_EXPIRY, LAST_RECORD,
-    boot_parameter,
+    ActivateSol, BootFlags, BootSource, CloseSession, ColdReset, Command, Control, DISABLE_BOOT_FLAG_EXPIRY,
+    LAST_RECORD, boot_parameter,
 };
 use super::super::message::{Completion, Privilege, Request, netfn};
 use super::super::packet::payload;
@@ -22,12 +22,18 @@ pub(super) fn ended_session(request: &Request<'_>, completion: Completion) -> Op
     (is_close && completion.is_ok()).then(|| request.data.first_chunk().map(|id| u32::from_le_bytes(*id))).flatten()
 }
 
+/// Whether the BMC has started itself anew by this request: it remembers no session afterwards.
+pub(super) fn forgets_sessions(request: &Request<'_>, completion: Completion) -> bool {
+    (request.netfn, request.command) == (ColdReset::NETFN, ColdReset::COMMAND) && completion.is_ok()
+}
+
 /// The privilege a command needs; `None`: it may be asked without a session.
 fn needs(netfn: u8, command: u8) -> Option<Privilege> {
     match (netfn, command) {
         (netfn::APP, 0x37 | 0x38 | 0x54) => None,
         (netfn::CHASSIS, 0x02 | 0x08 | 0x09) | (netfn::APP, 0x48 | 0x49) => Some(Privilege::Operator),
         (netfn::STORAGE, 0x47) => Some(Privilege::Operator),
+        (netfn::APP, 0x02 | 0x03) => Some(Privilege::Administrator),
         _ => Some(Privilege::User),
     }
 }
@@ -64,6 +70,14 @@ impl<P: Copy + Eq> Sim<P> {
         match (request.command, request.data) {
             // Get Device ID: sensors, SDR repository, SEL and FRU; maker 0x7fff.
             (0x01, _) => Ok(vec![0x20, 0x81, 0x01, 0x07, 0x02, 0x0f, 0xff, 0x7f, 0x00, 0x01, 0x00, 0, 0, 0, 0]),
+            (0x02, _) => {
+                self.machine.bmc_resets.0 += 1;
+                Ok(Vec::new())
+            }
+            (0x03, _) => {
+                self.machine.bmc_resets.1 += 1;
+                Ok(Vec::new())
+            }
             (0x37, _) => Ok(self.config.guid.to_vec()),
             (0x38, [_, privilege]) if (1..=4).contains(privilege) => {
                 let key = u8::from(self.config.bmc_key.is_some()) << 5;
@@ -146,7 +160,7 @@ impl<P: Copy + Eq> Sim<P> {
             (0x01, _) => Ok(vec![u8::from(self.machine.power_on), 0, 0, 0]),
             (0x02, [control]) => {
                 let control = Control::from_code(control & 0x0f).ok_or(Completion::INVALID_FIELD)?;
-                if !self.machine.power_on && matches!(control, Control::Cycle | Control::Reset | Control::SoftOff) {
+                if !self.machine.power_on && !matches!(control, Control::Off | Control::On) {
                     return Err(Completion::NOT_IN_THIS_STATE);
                 }
                 self.machine.control(now, control);

@@ -92,6 +92,8 @@ pub struct Machine {
     pub fru: Vec<u8>,
     /// Every control that was accepted, the oldest first.
     pub controls: Vec<Control>,
+    /// How often the BMC itself was started anew, coldly and warmly.
+    pub bmc_resets: (u32, u32),
     /// When the soft off that was asked for takes effect.
     pub soft_off_at: Option<Duration>,
 }
@@ -119,6 +121,7 @@ impl Default for Machine {
             ],
             fru: fru("Leasehold", "Simulated node", "SIM-0001"),
             controls: Vec::new(),
+            bmc_resets: (0, 0),
             soft_off_at: None,
         }
     }
@@ -137,6 +140,8 @@ impl Machine {
                 self.power_on = true;
                 self.soft_off_at = None;
             }
+            // Seen in `controls`: there is no operating system that would do something about it.
+            Control::DiagnosticInterrupt => {}
             Control::SoftOff => self.soft_off_at = self.obeys_soft_off.map(|patience| now + patience),
         }
     }

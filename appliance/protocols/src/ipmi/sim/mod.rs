@@ -344,6 +344,9 @@ impl<P: Copy + Eq> Sim<P> {
                 if let Some(ended) = commands::ended_session(&request, completion) {
                     self.end_session(ended);
                 }
+                if commands::forgets_sessions(&request, completion) {
+                    self.restart();
+                }
             }
             payload::SOL => self.take_sol(now, id, &bytes),
             _ => {}
