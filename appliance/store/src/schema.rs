@@ -17,7 +17,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub(crate) type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
 
 /// All migrations: the number of them is the schema that this program writes.
-pub(crate) const MIGRATIONS: &[Migration] = &[create_tables, users_to_identity, chain_audit];
+pub(crate) const MIGRATIONS: &[Migration] = &[create_tables, users_to_identity, chain_audit, journal_bindings];
 
 const SCHEMA: &str = "schema";
 const COUNTERS: &str = "counters";
@@ -140,6 +140,12 @@ fn chain_audit(transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Schema 4: bindings of addresses may be in the journal beside the database. No row changes, but a program that knows
+/// nothing of the journal would miss what is only there, and must not open this database any more.
+fn journal_bindings(_transaction: &WriteTransaction) -> Result<(), Fault> {
+    Ok(())
+}
+
 /// The key of the event cursors' cipher.
 pub(crate) fn cursor_key(transaction: &ReadTransaction) -> Result<Vec<u8>, Fault> {
     let table = transaction.open_table(META)?;
@@ -253,6 +259,23 @@ mod tests {
         let entries = audit::newest(&read, 10).expect("read");
         assert_eq!(entries[1].outcome, refused);
         assert_eq!((entries[2].actor.as_str(), entries[2].subject.as_deref()), ("eve", Some("n")));
+    }
+
+    #[test]
+    fn a_program_without_the_journal_does_not_open_a_database_that_may_lean_on_it() {
+        let database = database();
+        let without = &MIGRATIONS[..3];
+        run(&database, without).expect("schema 3");
+        let row = |read: &ReadTransaction| {
+            let table = read.open_table(META).expect("meta");
+            let value = table.get(COUNTERS).expect("read").expect("there");
+            value.value().to_vec()
+        };
+        let before = row(&database.begin_read().expect("read"));
+        run(&database, MIGRATIONS).expect("schema 4");
+        assert_eq!(row(&database.begin_read().expect("read")), before, "nothing but the number changes");
+        let known = u32::try_from(MIGRATIONS.len()).expect("few");
+        assert_eq!(run(&database, without), Err(Fault::Newer { found: known, known: 3 }));
     }
 
     #[test]
