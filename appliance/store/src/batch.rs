@@ -123,11 +123,7 @@ impl Batch {
         let mut view = (bindings.len() != decision.changes.len()).then(|| self.view.clone());
         for change in &decision.changes {
             let Some(view) = &mut view else { break };
-            if Entry::of(change).is_some() {
-                view.apply(change);
-                continue;
-            }
-            live::apply(view, change, &mut counters.next_order, limits.jobs_per_node, &mut ops).map_err(unwritable)?;
+            live::apply(view, change, limits.jobs_per_node, &mut ops).map_err(unwritable)?;
         }
         let mut events = Vec::new();
         let mut event_rows = Vec::new();
@@ -150,11 +146,7 @@ impl Batch {
     /// Takes along what the journal has of these addresses, as the view has it now.
     pub(crate) fn fold(&mut self, fold: Fold) -> Result<(), Fault> {
         for address in &fold.addresses {
-            let change = match self.view.binding(*address) {
-                Some(binding) => Change::PutBinding(binding.clone()),
-                None => Change::DeleteBinding(*address),
-            };
-            live::apply(&mut self.view, &change, &mut self.counters.next_order, 0, &mut self.ops)?;
+            self.ops.push(live::binding(&self.view, *address, &mut self.counters.next_order)?);
         }
         self.fold = Some(fold);
         Ok(())

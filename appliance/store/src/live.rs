@@ -17,6 +17,7 @@ use leasehold_domain::rows::{Row, RowKey, Rows};
 use leasehold_domain::view::{Change, View};
 use redb::{ReadTransaction, ReadableTable};
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// A job as it is written.
@@ -28,21 +29,23 @@ struct JobRow {
     has_drive: bool,
 }
 
-/// A binding as it is written.
-#[derive(Serialize, Deserialize)]
+/// A binding as it is read.
+#[derive(Deserialize)]
 struct BindingRow {
     order: u64,
     binding: Binding,
 }
 
-/// Applies a change to the view and appends what it does to the disk.
-pub(crate) fn apply(
-    view: &mut View,
-    change: &Change,
-    next_order: &mut u64,
-    keep_jobs: usize,
-    ops: &mut Vec<Op>,
-) -> Result<(), CodecError> {
+/// The same as it is written.
+#[derive(Serialize)]
+struct BindingRowRef<'a> {
+    order: u64,
+    binding: &'a Binding,
+}
+
+/// Applies a change to the view and appends what it does to the database. Bindings come there by [`binding`] later: the
+/// journal has them first.
+pub(crate) fn apply(view: &mut View, change: &Change, keep_jobs: usize, ops: &mut Vec<Op>) -> Result<(), CodecError> {
     match change {
         Change::PutNode(node) => ops.push(Op::put_live(tables::node_key(node.id), node)?),
         Change::DeleteNode(node) => {
@@ -63,12 +66,7 @@ pub(crate) fn apply(
         Change::Identity(change) => ops.push(room(kind::IDENTITY, change)?),
         Change::Network(change) => ops.push(room(kind::NETWORK, change)?),
         Change::Hardware(change) => ops.push(room(kind::HARDWARE, change)?),
-        Change::PutBinding(binding) => {
-            let row = BindingRow { order: *next_order, binding: Binding::clone(binding) };
-            *next_order += 1;
-            ops.push(Op::put_live(tables::binding_key(binding.address), &row)?);
-        }
-        Change::DeleteBinding(address) => ops.push(Op::DeleteLive(tables::binding_key(*address))),
+        Change::PutBinding(_) | Change::DeleteBinding(_) => {}
         Change::PutInventory(node, inventory) => {
             ops.push(Op::put_cold(tables::inventory_key(*node), inventory)?);
         }
@@ -76,6 +74,15 @@ pub(crate) fn apply(
     }
     view.apply(change);
     Ok(())
+}
+
+/// What makes the database's row of an address what the view has.
+pub(crate) fn binding(view: &View, address: Ipv4Addr, next_order: &mut u64) -> Result<Op, CodecError> {
+    let key = tables::binding_key(address);
+    let Some(binding) = view.binding(address) else { return Ok(Op::DeleteLive(key)) };
+    let row = BindingRowRef { order: *next_order, binding };
+    *next_order += 1;
+    Op::put_live(key, &row)
 }
 
 /// What a change of a room with many kinds does to the disk.

@@ -217,11 +217,12 @@ impl Committer {
                 Tally::add(&self.shared.tally.commands, carried_out.len());
                 let view = self.shared.view.load_full();
                 let snapshot = self.shared.snapshot.load(Ordering::Acquire);
-                for (request, answer) in carried_out {
-                    respond(request, Ok(Committed { answer, view: view.clone(), snapshot }));
-                }
-                for (request, error) in refused {
+                // Backwards: who gave many commands waits for the first one's answer, and then has all of them at once.
+                for (request, error) in refused.into_iter().rev() {
                     respond(request, Err(error));
+                }
+                for (request, answer) in carried_out.into_iter().rev() {
+                    respond(request, Ok(Committed { answer, view: view.clone(), snapshot }));
                 }
             }
             Err(error) => {
