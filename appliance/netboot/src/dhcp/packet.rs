@@ -6,6 +6,10 @@
 //! unsafe is in this file; its face takes and gives slices and plain values.
 #![allow(unsafe_code)]
 
+mod many;
+
+pub(super) use many::{Inbox, send as send_many};
+
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
