@@ -108,6 +108,11 @@ impl BootClient {
             BootClient::Ipxe { arch, .. } => format!("iPXE, {arch}"),
         }
     }
+
+    /// Whether it holds up its machine when it is offered no file, as UEFI does; a BIOS goes on at once.
+    fn insists(self) -> bool {
+        matches!(self, BootClient::PxeUefi(_) | BootClient::HttpUefi(_) | BootClient::Ipxe { arch: Arch::X64Uefi, .. })
+    }
 }
 
 /// Tells who is booting.
@@ -224,14 +229,21 @@ pub fn boot_need(view: &View, mac: Mac, unknown: UnknownMachines) -> BootNeed {
     }
 }
 
-/// The file that this client is sent to.
+/// The file that this client is sent to. It takes a loader, too, where the machine is one of ours and is to go on to its
+/// disk: firmware of UEFI takes an offer without a file for none at all and asks again for minutes, over each protocol,
+/// before it tries its disk. The loader's script sends it there at once.
 pub fn boot_file(need: &BootNeed, client: &BootClient, mac: Mac, source: &BootSource) -> Result<BootFile, NoBoot> {
-    if *client == BootClient::None {
-        return Err(NoBoot::NotBooting);
+    match need {
+        _ if *client == BootClient::None => Err(NoBoot::NotBooting),
+        BootNeed::Agent { .. } | BootNeed::Notice => loader_file(client, mac, source),
+        BootNeed::Nothing(why @ (NoBoot::NoJob { .. } | NoBoot::PortDisabled { .. })) if client.insists() => {
+            loader_file(client, mac, source).map_err(|_| why.clone())
+        }
+        BootNeed::Nothing(why) => Err(why.clone()),
     }
-    if let BootNeed::Nothing(why) = need {
-        return Err(why.clone());
-    }
+}
+
+fn loader_file(client: &BootClient, mac: Mac, source: &BootSource) -> Result<BootFile, NoBoot> {
     let loader = |arch: Arch| match arch {
         Arch::X86Bios => Ok("ipxe/undionly.kpxe"),
         Arch::X64Uefi => Ok("ipxe/x86_64/snponly.efi"),

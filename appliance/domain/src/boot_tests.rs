@@ -163,6 +163,28 @@ fn only_a_job_that_wants_the_agent_boots_a_machine() {
 }
 
 #[test]
+fn only_firmware_that_waits_for_a_file_is_sent_to_its_disk_by_a_loader() {
+    let idle = boot_need(&view(true, None), MAC, UnknownMachines::NoBoot);
+    let stranger = boot_need(&View::default(), MAC, UnknownMachines::NoBoot);
+    let ipxe = |arch| BootClient::Ipxe { arch, can: None };
+    let table = [
+        (BootClient::PxeBios, false),
+        (ipxe(Arch::X86Bios), false),
+        (BootClient::PxeUefi(Arch::X64Uefi), true),
+        (BootClient::HttpUefi(Arch::X64Uefi), true),
+        (ipxe(Arch::X64Uefi), true),
+        (BootClient::PxeUefi(Arch::Arm64Uefi), false),
+        (BootClient::None, false),
+    ];
+    for (client, sent) in table {
+        assert_eq!(boot_file(&idle, &client, MAC, &source()).is_ok(), sent, "{client:?}");
+        assert!(boot_file(&stranger, &client, MAC, &source()).is_err(), "{client:?}");
+    }
+    let why = boot_file(&idle, &BootClient::PxeUefi(Arch::Arm64Uefi), MAC, &source());
+    assert!(matches!(why, Err(NoBoot::NoJob { .. })), "{why:?}");
+}
+
+#[test]
 fn the_agents_script() {
     let wanted = view(true, Some((JobKind::Inspect, StepName::AwaitInventory)));
     let script = boot_script(&wanted, MAC, UnknownMachines::NoBoot, &agent_source(), |node, job| {

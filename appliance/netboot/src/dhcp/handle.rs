@@ -4,7 +4,7 @@ use super::config::BootConfig;
 use crate::trace::{BootEvent, BootWhat, printable};
 use jiff::Timestamp;
 use leasehold_domain::address::{Ask, Asked, ClientKey, Grant, Offers, Pool, Verdict, decide_lease};
-use leasehold_domain::boot::{self, BootClient, BootFacts, IpxeCan, NoBoot};
+use leasehold_domain::boot::{self, BootClient, BootFacts, BootNeed, IpxeCan, NoBoot};
 use leasehold_domain::mac::Mac;
 use leasehold_domain::{Command, View};
 use leasehold_protocols::dhcp::{
@@ -244,16 +244,20 @@ impl<'a> Case<'a> {
         Action::Commit(Box::new(Write { command, client: self.client.clone(), answer, event }))
     }
 
-    /// The boot file, and for a boot client that gets none why.
+    /// The boot file, and for a boot client that is to start nothing from the network why.
     fn boot(&self) -> (Option<BootFile>, Option<String>) {
         let source = &self.config.source;
         let need = boot::boot_need(self.view, self.mac, source.unknown);
-        match boot::boot_file(&need, &self.boot_client, self.mac, source) {
-            Ok(boot::BootFile::Tftp { server, file }) => (Some(BootFile::Tftp { server, file: file.into() }), None),
-            Ok(boot::BootFile::Http { url }) => (Some(BootFile::Http { url }), None),
-            Ok(boot::BootFile::Script { url }) => (Some(BootFile::Script { url }), None),
-            Err(NoBoot::NotBooting) => (None, None),
-            Err(why) => (None, Some(why.to_string())),
+        let file = match boot::boot_file(&need, &self.boot_client, self.mac, source) {
+            Ok(boot::BootFile::Tftp { server, file }) => BootFile::Tftp { server, file: file.into() },
+            Ok(boot::BootFile::Http { url }) => BootFile::Http { url },
+            Ok(boot::BootFile::Script { url }) => BootFile::Script { url },
+            Err(NoBoot::NotBooting) => return (None, None),
+            Err(why) => return (None, Some(why.to_string())),
+        };
+        match need {
+            BootNeed::Nothing(why) => (Some(file), Some(why.to_string())),
+            BootNeed::Agent { .. } | BootNeed::Notice => (Some(file), None),
         }
     }
 

@@ -174,8 +174,10 @@ fn the_trace_tells_what_boots_and_why_not() {
     let (arch, class, note) = told(known(true), Firmware::Arm64Pxe);
     assert_eq!((arch.as_str(), class.as_str()), ("PXE, 64-bit ARM UEFI", "PXEClient:Arch:00011:UNDI:003001"));
     assert!(note.starts_with("there is no boot loader for 64-bit ARM UEFI"), "{note}");
-    let (_, _, note) = told(known(false), Firmware::UefiPxe);
-    assert_eq!(note, "node n1 has no job that wants it to boot from the network; it goes on to its disk");
+    for firmware in [Firmware::BiosPxe, Firmware::UefiPxe] {
+        let (_, _, note) = told(known(false), firmware);
+        assert_eq!(note, "node n1 has no job that wants it to boot from the network; it goes on to its disk");
+    }
     let (_, _, note) = told(View::default(), Firmware::UefiPxe);
     assert_eq!(note, "no node has a port 52:54:00:12:34:56: create the port to enrol it");
     let (arch, _, note) = told(View::default(), Firmware::Linux);

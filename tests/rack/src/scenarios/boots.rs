@@ -71,13 +71,18 @@ impl Boots {
         self.needs(self.any(what, fits), &format!("{what} of {end}"))
     }
 
-    /// It asked, and was offered an address and no file.
-    fn was_sent_to_disk(&self) -> Result<()> {
-        let no_file = |detail: &Value| {
-            detail["boot_file"].is_null() && detail["note"].as_str().is_some_and(|note| note.contains("to its disk"))
+    /// It asked, and was told to go on to its disk: a BIOS by an offer without a file, UEFI by a loader and its script.
+    fn was_sent_to_disk(&self, firmware: Firmware) -> Result<()> {
+        let told = |detail: &Value| {
+            let without_file = detail["boot_file"].is_null();
+            without_file == (firmware == Firmware::Bios)
+                && detail["note"].as_str().is_some_and(|note| note.contains("to its disk"))
         };
-        self.needs(self.any("dhcp-offer", no_file), "offer without a file")?;
-        self.needs(!self.any("http-served", |_| true), "way past the network")
+        self.needs(self.any("dhcp-offer", told), "offer that sends it to its disk")?;
+        match firmware {
+            Firmware::Bios => self.needs(!self.any("http-served", |_| true), "way past the network"),
+            Firmware::Uefi => self.fetched("http-served", "path", "/boot/script/"),
+        }
     }
 
     /// It came to the agent by its firmware's own client, the loader that fits it, and the boot script.
@@ -103,27 +108,24 @@ impl Boots {
     }
 }
 
-/// Off and on reach the machine itself; and a BIOS machine that boots from the network first, although it should boot from
-/// its disk, comes to its disk all the same: it is offered an address and no file. So does one whose own iPXE fetches
-/// the boot script whatever it was offered: the script starts the disk.
+/// Off and on reach the machine itself; and a machine that boots from the network first, although it should boot from
+/// its disk, comes to its disk all the same, and at once. So does a BIOS machine whose own iPXE fetches the boot script
+/// whatever it was offered: the script starts the disk.
 pub(super) fn network_first(scene: &mut Scene) -> Result<()> {
     each(scene, |scene, node| {
         let (cli, name) = (&scene.cli, node.plan.name);
         cli.run(&["node", "power", "off", name, "--power-timeout", SHORT])?;
         ensure!(!node.machine.is_on(), "{name} is still on after power off");
-        let bios = node.plan.firmware == Firmware::Bios;
         let usual = node.machine.boot();
-        if bios {
-            node.machine.set_boot(Some(Override { device: BootDevice::Pxe, persistent: true }));
-        }
+        node.machine.set_boot(Some(Override { device: BootDevice::Pxe, persistent: true }));
         let trace = Trace::begin(scene, node)?;
         cli.run(&["node", "power", "on", name, "--power-timeout", SHORT])?;
         ensure!(node.machine.is_on(), "{name} is off after power on");
         prove_system(scene, node)?;
-        if bios {
-            trace.boots()?.was_sent_to_disk()?;
-            say::step(name, "asked the network first and came to its disk");
-            node.machine.set_boot(usual);
+        trace.boots()?.was_sent_to_disk(node.plan.firmware)?;
+        say::step(name, "asked the network first and came to its disk");
+        node.machine.set_boot(usual);
+        if node.plan.firmware == Firmware::Bios {
             own_ipxe(scene, node)?;
         }
         Ok(())
