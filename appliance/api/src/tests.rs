@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 mod access;
 mod attacks;
+mod bmcs;
 mod glance;
 mod hardware;
 mod identity;

@@ -103,6 +103,8 @@ pub enum MachineChange {
     Indicator(String),
     /// The RAID volumes that the next cleaning is to make.
     TargetRaid(Map<String, Value>),
+    /// Its BMC was asked for this and has done it; nothing of the node is another by it.
+    Asked(String),
 }
 
 /// A command.

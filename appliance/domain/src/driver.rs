@@ -118,23 +118,77 @@ impl Driver {
             (Interface::Vendor, "fake-hardware") => &["fake", "no-vendor"],
             (_, "fake-hardware") => &["fake"],
 
+            (Interface::Bios, "redfish") => &["redfish", "no-bios"],
             (Interface::Bios, _) => &["no-bios"],
             (Interface::Boot, _) => &["ipxe"],
             (Interface::Console, _) => &["no-console"],
             (Interface::Deploy, _) => &["direct"],
+            (Interface::Firmware, "redfish") => &["redfish", "no-firmware"],
             (Interface::Firmware, _) => &["no-firmware"],
             (Interface::Inspect, _) => &["agent", "no-inspect"],
             (Interface::Management | Interface::Power, "ipmi") => &["ipmitool"],
             (Interface::Management | Interface::Power, _) => &["redfish"],
             (Interface::Raid, _) => &["no-raid"],
             (Interface::Rescue, _) => &["no-rescue"],
-            (Interface::Vendor, _) => &["no-vendor"],
+            (Interface::Vendor, "ipmi") => &["ipmitool", "no-vendor"],
+            (Interface::Vendor, _) => &["redfish", "no-vendor"],
         }
     }
 
     /// What a node has where nobody chose.
     pub fn default_of(&self, interface: Interface) -> &'static str {
         self.choices(interface).first().copied().unwrap_or_default()
+    }
+}
+
+/// What a management interface may be asked for beside the boot device, which every one has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ability {
+    /// Interrupting the operating system so that it cannot ignore it.
+    Nmi,
+    /// The lights by which a machine is found in its rack.
+    Indicators,
+    /// Changing between UEFI and BIOS.
+    BootMode,
+    /// Switching the firmware's check of signatures on and off.
+    SecureBoot,
+    /// Images that the BMC shows to the machine as a drive.
+    VirtualMedia,
+}
+
+impl Ability {
+    pub const ALL: [Ability; 5] =
+        [Ability::Nmi, Ability::Indicators, Ability::BootMode, Ability::SecureBoot, Ability::VirtualMedia];
+
+    /// For messages: "does not support …".
+    pub fn words(self) -> &'static str {
+        match self {
+            Ability::Nmi => "an NMI",
+            Ability::Indicators => "indicators",
+            Ability::BootMode => "the change of the boot mode",
+            Ability::SecureBoot => "the change of secure boot",
+            Ability::VirtualMedia => "virtual media",
+        }
+    }
+}
+
+impl Driver {
+    /// Whether its management can do this at all; a BMC that lacks it all the same says so when it is asked.
+    pub fn can(&self, ability: Ability) -> bool {
+        match (ability, self.name) {
+            (Ability::VirtualMedia, _) => false,
+            (Ability::Nmi, name) => name != "fake-hardware",
+            // IPMI has no word for them: its boot flags carry a mode only beside a boot device, and its chassis lamp
+            // cannot be read back.
+            (Ability::Indicators | Ability::BootMode | Ability::SecureBoot, name) => name != "ipmi",
+        }
+    }
+
+    /// What its management can not do, for `validate`; `None`: nothing.
+    pub fn shortcomings(&self) -> Option<String> {
+        let lacking: Vec<_> =
+            Ability::ALL.into_iter().filter(|ability| !self.can(*ability)).map(Ability::words).collect();
+        (!lacking.is_empty()).then(|| format!("The driver {} does not support {}.", self.name, lacking.join(", ")))
     }
 }
 
@@ -162,6 +216,18 @@ mod tests {
                 assert!(!driver.default_of(interface).is_empty(), "{} {}", driver.name, interface.name());
             }
         }
+    }
+
+    #[test]
+    fn validate_tells_what_a_management_can_not_do() {
+        let of = |name| find(name).and_then(Driver::shortcomings).unwrap_or_default();
+        assert_eq!(
+            of("ipmi"),
+            "The driver ipmi does not support indicators, the change of the boot mode, the change of secure boot, virtual \
+             media."
+        );
+        assert_eq!(of("redfish"), "The driver redfish does not support virtual media.");
+        assert_eq!(of("fake-hardware"), "The driver fake-hardware does not support an NMI, virtual media.");
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub enum What {
         name: Option<String>,
     },
     NodeChanged,
+    /// A BMC has done what a user asked it for, beside power: `inject-nmi`, `boot-device pxe`, …
+    BmcAsked {
+        call: String,
+    },
     NodeDeleted {
         name: Option<String>,
     },

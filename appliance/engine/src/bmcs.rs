@@ -6,7 +6,7 @@ use leasehold_domain::id::NodeId;
 use leasehold_domain::node::{Node, Sealed};
 use leasehold_drivers::bmc::fake::{self, FakeBmc};
 use leasehold_drivers::bmc::guard::Guarded;
-use leasehold_drivers::bmc::ipmi::{self, IpmiBmc};
+use leasehold_drivers::bmc::ipmi::{self, IpmiBmc, Privilege};
 use leasehold_drivers::bmc::redfish::{self, RedfishBmc};
 use leasehold_drivers::bmc::{Bmc, BmcError};
 use leasehold_store::Sealer;
@@ -115,6 +115,25 @@ impl Bmcs {
         if let Some(suite) = number(node, "ipmi_cipher_suite")? {
             config.cipher_suite = Some(suite);
         }
+        if let Some(level) = word(node, "ipmi_priv_level")? {
+            config.privilege = match level.to_ascii_uppercase().as_str() {
+                "ADMINISTRATOR" => Privilege::Administrator,
+                "OPERATOR" => Privilege::Operator,
+                _ => return Err(bad("ipmi_priv_level", format!("{level} is neither ADMINISTRATOR nor OPERATOR"))),
+            };
+        }
+        if node.settings.driver_secrets.contains_key("ipmi_hex_kg_key") {
+            let key = hex::decode(self.secret(node, "ipmi_hex_kg_key")?.trim());
+            let key =
+                key.map_err(|_| bad("ipmi_hex_kg_key", "it is not made of pairs of hexadecimal digits".into()))?;
+            config.bmc_key = Some(key);
+        }
+        // What Ironic's driver can do and this one cannot must not look as if it were done.
+        for (key, only) in [("ipmi_bridging", "no"), ("ipmi_protocol_version", "2.0")] {
+            if let Some(other) = word(node, key)?.filter(|value| !value.eq_ignore_ascii_case(only)) {
+                return Err(bad(key, format!("'{other}' is not done here, only '{only}': take it out of driver_info")));
+            }
+        }
         Ok(IpmiBmc::new(config)?)
     }
 
@@ -125,6 +144,11 @@ impl Bmcs {
             self.secret(node, "redfish_password")?,
         );
         config.system_id = text(node, "redfish_system_id").ok().map(str::to_owned);
+        config.basic_only = match word(node, "redfish_auth_type")?.as_deref() {
+            None | Some("auto" | "session") => false,
+            Some("basic") => true,
+            Some(other) => return Err(bad("redfish_auth_type", format!("'{other}' is none of auto, session, basic"))),
+        };
         config.verify_ca = verify_ca(node)?;
         config.pin = match &node.bmc_certificate {
             Some(text) => Some(fingerprint(text).ok_or_else(|| BmcSetupError::Bad {
@@ -160,6 +184,20 @@ impl Bmcs {
     }
 }
 
+fn bad(key: &str, why: String) -> BmcSetupError {
+    BmcSetupError::Bad { key: key.to_owned(), why }
+}
+
+/// A text that may be missing, which clients may send as number.
+fn word(node: &Node, key: &str) -> Result<Option<String>, BmcSetupError> {
+    match node.settings.driver_info.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(other) => Err(bad(key, format!("{other} is no text"))),
+    }
+}
+
 /// A number, which clients may send as text.
 fn number<T: std::str::FromStr>(node: &Node, key: &str) -> Result<Option<T>, BmcSetupError> {
     let text = match node.settings.driver_info.get(key) {
@@ -167,8 +205,7 @@ fn number<T: std::str::FromStr>(node: &Node, key: &str) -> Result<Option<T>, Bmc
         Some(Value::String(text)) => text.trim().to_owned(),
         Some(other) => other.to_string(),
     };
-    let bad = || BmcSetupError::Bad { key: key.to_owned(), why: format!("'{text}' is not a number that fits") };
-    text.parse().map(Some).map_err(|_| bad())
+    text.parse().map(Some).map_err(|_| bad(key, format!("'{text}' is not a number that fits")))
 }
 
 /// `redfish_verify_ca` as Ironic takes it: a path, or whether to verify at all. `False` means the pin instead.
@@ -179,10 +216,10 @@ fn verify_ca(node: &Node) -> Result<Option<PathBuf>, BmcSetupError> {
         Some(Value::String(text)) if matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "0" | "1") => {
             Ok(None)
         }
-        Some(other) => Err(BmcSetupError::Bad {
-            key: "redfish_verify_ca".into(),
-            why: format!("{other} is neither the absolute path of a CA bundle nor true or false"),
-        }),
+        Some(other) => Err(bad(
+            "redfish_verify_ca",
+            format!("{other} is neither the absolute path of a CA bundle nor true or false"),
+        )),
     }
 }
 

@@ -37,7 +37,7 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asked {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut axum::http::request::Parts, _: &S) -> Result<Asked, ApiError> {
-        let base = super::base_of(&parts.headers, &parts.extensions);
+        let base = super::base_of(&parts.uri, &parts.headers, &parts.extensions);
         let missing = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The request was not authenticated.");
         let version = *parts.extensions.get::<Version>().ok_or_else(missing)?;
         let caller = parts.extensions.get::<Caller>().ok_or_else(missing)?.clone();

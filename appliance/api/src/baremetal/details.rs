@@ -1,13 +1,12 @@
-//! What a node has beside its document: validation, inventory, traits, BIOS settings, firmware.
+//! What a node has beside its document: validation, inventory, traits.
 
 use super::asked::{Asked, Body, object};
-use super::query::{self, Parameters, flag_of, list_of};
 use super::version::needs;
 use crate::Api;
 use crate::error::ApiError;
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use leasehold_domain::command::Command;
@@ -39,7 +38,9 @@ pub(super) async fn validate(
     let rows = Interface::ALL.into_iter().map(|interface| {
         let verdict = match interface {
             _ if node.settings.lacks(interface) => without(&node, interface),
-            Interface::Power | Interface::Management => said(bmc.clone()),
+            Interface::Management => managed(&node, bmc.clone()),
+            Interface::Power => said(bmc.clone()),
+            Interface::Bios | Interface::Firmware | Interface::Vendor if !fake => said(bmc.clone()),
             Interface::Boot | Interface::Inspect => said(boot.clone()),
             Interface::Deploy => said(deploy.clone()),
             Interface::Storage if !fake => said(boot_volume(&view, &node)),
@@ -55,6 +56,15 @@ fn said(result: Result<(), String>) -> Value {
     match result {
         Ok(()) => json!({"result": true}),
         Err(reason) => json!({"result": false, "reason": reason}),
+    }
+}
+
+/// With what the driver's management cannot do at all, whatever its BMC: those calls are refused.
+fn managed(node: &Node, bmc: Result<(), String>) -> Value {
+    let lacking = driver::find(&node.settings.driver).and_then(driver::Driver::shortcomings);
+    match (bmc, lacking) {
+        (Ok(()), Some(reason)) => json!({"result": true, "reason": reason}),
+        (bmc, _) => said(bmc),
     }
 }
 
@@ -159,50 +169,4 @@ pub(super) async fn remove_trait(
     let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:traits:delete")?;
     api.submit(Command::ChangeTrait { node: node.id, name, on: false }, actor).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The BIOS settings that are known: none, since no driver here reads them yet.
-pub(super) async fn bios(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-    Query(parameters): Query<Parameters>,
-) -> Result<Json<Value>, ApiError> {
-    needs(asked.version, 40, "The BIOS settings of a node")?;
-    asked.node(&api.engine.view(), &ident, "baremetal:node:bios:get")?;
-    query::only(&parameters, if asked.version.0 >= 74 { &["detail", "fields"] } else { &[] })?;
-    if flag_of(&parameters, "detail")? == Some(true) && parameters.contains_key("fields") {
-        return Err(ApiError::bad_request("Can not specify ?detail=True and fields in the same request."));
-    }
-    Ok(Json(json!({"bios": []})))
-}
-
-pub(super) async fn bios_setting(
-    State(api): State<Api>,
-    asked: Asked,
-    Path((ident, name)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
-    needs(asked.version, 40, "The BIOS settings of a node")?;
-    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:bios:get")?;
-    Err(ApiError::not_found(format!("Node {} doesn't have a BIOS setting '{name}'", node.id)))
-}
-
-/// The firmware components that are known: none, as with the BIOS settings.
-pub(super) async fn firmware(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-    Query(parameters): Query<Parameters>,
-) -> Result<Json<Value>, ApiError> {
-    needs(asked.version, 86, "The firmware of a node")?;
-    asked.node(&api.engine.view(), &ident, "baremetal:node:firmware:get")?;
-    query::only(&parameters, &["detail", "fields"])?;
-    const IDENTITY: [&str; 3] = ["vendor", "model", "serial_number"];
-    let fields = list_of(&parameters, "fields").unwrap_or_default();
-    if asked.version.0 < 114
-        && let Some(name) = fields.iter().find(|name| IDENTITY.contains(&name.as_str()))
-    {
-        return Err(ApiError::bad_request(format!("Field {name} requires at least API version 1.114.")));
-    }
-    Ok(Json(json!({"firmware": []})))
 }

@@ -1,7 +1,7 @@
-//! `management/*` and what else speaks to a BMC at once: boot device, indicators, NMI, virtual media, vendor methods.
+//! `management/*` and what else speaks to a BMC at once: boot device, NMI, virtual media.
 
 use super::asked::{Asked, Body, settle};
-use super::document::{boot_mode, links};
+use super::document::boot_mode;
 use super::nodes::wanted;
 use super::query::flag;
 use super::states::unsupported;
@@ -11,21 +11,52 @@ use crate::error::ApiError;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode};
-use leasehold_domain::command::{Command, MachineChange};
-use leasehold_domain::driver;
+use leasehold_domain::command::{Actor, Command, MachineChange};
+use leasehold_domain::driver::{self, Ability};
 use leasehold_domain::node::Node;
 use leasehold_domain::power::{BootDevice, BootSetting};
-use leasehold_drivers::bmc::BmcError;
+use leasehold_drivers::bmc::{Bmc, BmcError};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// A BMC's refusal as HTTP: it is the node's trouble, not the caller's.
-fn bmc_error(error: BmcError) -> ApiError {
+pub(super) fn bmc_error(error: BmcError) -> ApiError {
     let status = match error {
         BmcError::Unsupported { .. } | BmcError::Refused { .. } => StatusCode::BAD_REQUEST,
         // Not 503: clients would ask six times more.
         _ => StatusCode::BAD_GATEWAY,
     };
-    ApiError::new(status, error.to_string())
+    // Who may look at a boot device need not be shown where the BMC is.
+    ApiError::new(status, error.without_address().to_string())
+}
+
+/// 400 for what the node's driver cannot do at all, as `validate` says it.
+pub(super) fn able(node: &Node, ability: Ability) -> Result<(), ApiError> {
+    match driver::find(&node.settings.driver).is_some_and(|driver| driver.can(ability)) {
+        true => Ok(()),
+        false => Err(unsupported(node, ability.words())),
+    }
+}
+
+/// The node's BMC, to look at something.
+pub(super) fn bmc_of(api: &Api, node: &Node) -> Result<Arc<dyn Bmc>, ApiError> {
+    api.engine.bmcs.of(node).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+/// The node's BMC, to change something: not while a job holds the node.
+pub(super) async fn bmc_to_change(api: &Api, node: &Node) -> Result<Arc<dyn Bmc>, ApiError> {
+    settle(api, node.id).await;
+    let view = api.engine.view();
+    if let Some(step) = view.node(node.id).and_then(|node| view.running_job(node)).and_then(|job| job.current()) {
+        return Err(leasehold_domain::Refusal::Locked { node: node.title(), job: step.name.name() }.into());
+    }
+    bmc_of(api, node)
+}
+
+/// Writes into events and audit what the BMC was asked for and has done.
+pub(super) async fn note(api: &Api, node: &Node, actor: Actor, call: String) -> Result<(), ApiError> {
+    api.submit(Command::SetMachine { node: node.id, what: MachineChange::Asked(call) }, actor).await?;
+    Ok(())
 }
 
 pub(super) async fn boot_device(
@@ -34,8 +65,7 @@ pub(super) async fn boot_device(
     Path(ident): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:get_boot_device")?;
-    let bmc = api.engine.bmcs.of(&node).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let setting = bmc.boot_device().await.map_err(bmc_error)?;
+    let setting = bmc_of(&api, &node)?.boot_device().await.map_err(bmc_error)?;
     let device = match setting.device {
         BootDevice::None => Value::Null,
         device => device.name().into(),
@@ -60,7 +90,7 @@ pub(super) async fn set_boot_device(
     Path(ident): Path<String>,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:set_boot_device")?;
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:set_boot_device")?;
     let body = wanted(body, &["boot_device", "persistent"])?;
     let name = body.get("boot_device").and_then(Value::as_str).unwrap_or_default();
     let device = BootDevice::from_name(name)
@@ -71,13 +101,10 @@ pub(super) async fn set_boot_device(
         Some(Value::String(text)) => flag("persistent", text)?,
         Some(_) => return Err(ApiError::bad_request("persistent must be true or false.")),
     };
-    settle(&api, node.id).await;
-    let view = api.engine.view();
-    if let Some(step) = view.node(node.id).and_then(|node| view.running_job(node)).and_then(|job| job.current()) {
-        return Err(leasehold_domain::Refusal::Locked { node: node.title(), job: step.name.name() }.into());
-    }
-    let bmc = api.engine.bmcs.of(&node).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let bmc = bmc_to_change(&api, &node).await?;
     bmc.set_boot_device(BootSetting { device, persistent, mode: None }).await.map_err(bmc_error)?;
+    let how_long = if persistent { "persistent" } else { "once" };
+    note(&api, &node, actor, format!("boot-device {} {how_long}", device.name())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -87,68 +114,10 @@ pub(super) async fn inject_nmi(
     Path(ident): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     needs(asked.version, 29, "An NMI")?;
-    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:inject_nmi")?;
-    Err(unsupported(&node, "an NMI"))
-}
-
-/// The one light of a machine that is not there.
-const LED: (&str, &str) = ("led", "system");
-const LED_STATES: [&str; 3] = ["BLINKING", "OFF", "ON"];
-
-/// The node has this indicator, named `NAME@COMPONENT`.
-fn indicator(node: &Node, name: &str) -> Result<(), ApiError> {
-    let Some(named) = name.split_once('@') else {
-        return Err(ApiError::bad_request(format!("Malformed indicator name \"{name}\": write NAME@COMPONENT.")));
-    };
-    match named == LED && driver::is_fake(&node.settings.driver) {
-        true => Ok(()),
-        false => Err(unsupported(node, &format!("the indicator {name}"))),
-    }
-}
-
-pub(super) async fn indicators(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:get_indicator_state")?;
-    let (name, component) = LED;
-    let name = format!("{name}@{component}");
-    let rows = match driver::is_fake(&node.settings.driver) {
-        true => json!([{
-            "name": name, "component": component, "readonly": false, "states": LED_STATES,
-            "links": links(&asked.base, &format!("nodes/{ident}/management/indicators/{name}")),
-        }]),
-        false => json!([]),
-    };
-    Ok(Json(json!({"indicators": rows})))
-}
-
-pub(super) async fn show_indicator(
-    State(api): State<Api>,
-    asked: Asked,
-    Path((ident, name)): Path<(String, String)>,
-) -> Result<Json<Value>, ApiError> {
-    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:get_indicator_state")?;
-    indicator(&node, &name)?;
-    Ok(Json(json!({"state": node.machine.indicator.as_deref().unwrap_or("OFF")})))
-}
-
-pub(super) async fn set_indicator(
-    State(api): State<Api>,
-    asked: Asked,
-    Path((ident, name)): Path<(String, String)>,
-    body: Body,
-) -> Result<StatusCode, ApiError> {
-    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:set_indicator_state")?;
-    indicator(&node, &name)?;
-    let body = wanted(body, &["state"])?;
-    let state = body.get("state").and_then(Value::as_str).unwrap_or_default();
-    if !LED_STATES.contains(&state) {
-        return Err(ApiError::bad_request(format!("Invalid indicator state; states: {}.", LED_STATES.join(", "))));
-    }
-    let what = MachineChange::Indicator(state.to_owned());
-    api.submit(Command::SetMachine { node: node.id, what }, actor).await?;
+    let (node, actor) = asked.node(&api.engine.view(), &ident, "baremetal:node:inject_nmi")?;
+    able(&node, Ability::Nmi)?;
+    bmc_to_change(&api, &node).await?.inject_nmi().await.map_err(bmc_error)?;
+    note(&api, &node, actor, "inject-nmi".into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -167,33 +136,5 @@ pub(super) async fn virtual_media(
         _ => return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("Virtual media do not take {method}."))),
     };
     let (node, _) = asked.node(&api.engine.view(), &ident, rule)?;
-    Err(unsupported(&node, "virtual media"))
-}
-
-/// Methods that a driver has beside Ironic's own: none.
-pub(super) async fn vendor_methods(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    asked.node(&api.engine.view(), &ident, "baremetal:node:vendor_passthru")?;
-    Ok(Json(json!({})))
-}
-
-/// A call of one of them.
-pub(super) async fn vendor_call(
-    State(api): State<Api>,
-    asked: Asked,
-    Path(ident): Path<String>,
-) -> Result<StatusCode, ApiError> {
-    let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:vendor_passthru")?;
-    Err(unsupported(&node, "vendor methods"))
-}
-
-pub(super) async fn named_vendor_call(
-    state: State<Api>,
-    asked: Asked,
-    Path((ident, _)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
-    vendor_call(state, asked, Path(ident)).await
+    Err(unsupported(&node, Ability::VirtualMedia.words()))
 }

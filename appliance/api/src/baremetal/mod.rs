@@ -5,6 +5,7 @@
 
 mod allocations;
 mod asked;
+mod bios;
 mod chassis;
 mod deploy_templates;
 mod details;
@@ -12,6 +13,7 @@ mod document;
 mod drivers;
 mod fields;
 mod history;
+mod indicators;
 mod inspection_rules;
 mod list;
 mod management;
@@ -29,6 +31,7 @@ mod routes;
 mod runbooks;
 mod states;
 mod steps;
+mod vendor;
 mod version;
 mod vifs;
 mod volume;
@@ -36,6 +39,7 @@ mod volume;
 use crate::Api;
 use axum::Router;
 use axum::extract::Request;
+use axum::http::{Extensions, HeaderMap, Uri};
 use axum::routing::get;
 use axum::{Json, middleware};
 use serde_json::{Value, json};
@@ -66,9 +70,9 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
         .nest("/baremetal", v1)
 }
 
-/// The URL under which the caller reaches this API, from his own `Host`, if that is one.
-pub(crate) fn base_of(headers: &axum::http::HeaderMap, extensions: &axum::http::Extensions) -> String {
-    format!("{}/baremetal", crate::identity::base::of(&axum::http::Uri::default(), headers, extensions))
+/// The URL under which the caller reaches this API, from his own request.
+pub(crate) fn base_of(uri: &Uri, headers: &HeaderMap, extensions: &Extensions) -> String {
+    format!("{}/baremetal", crate::identity::base::of(uri, headers, extensions))
 }
 
 fn version_entry(base: &str) -> Value {
@@ -83,7 +87,7 @@ fn version_entry(base: &str) -> Value {
 
 /// Discovery: what openstacksdk asks for first, without credentials.
 async fn root(request: Request) -> Json<Value> {
-    let base = base_of(request.headers(), request.extensions());
+    let base = base_of(request.uri(), request.headers(), request.extensions());
     Json(json!({
         "name": "OpenStack Ironic API",
         "description": "Leasehold speaks the bare-metal API of OpenStack Ironic.",
@@ -93,7 +97,7 @@ async fn root(request: Request) -> Json<Value> {
 }
 
 async fn v1_document(request: Request) -> Json<Value> {
-    let base = base_of(request.headers(), request.extensions());
+    let base = base_of(request.uri(), request.headers(), request.extensions());
     let version = request.extensions().get::<version::Version>().copied().unwrap_or(version::MIN);
     let mut document = json!({
         "id": "v1",

@@ -328,7 +328,7 @@ fn split_secrets(
 
 /// A member of `driver_info` that is a secret by its name.
 fn is_secret(key: &str) -> bool {
-    key.ends_with("password") || key.ends_with("token") || key.ends_with("secret")
+    ["password", "token", "secret", "hex_kg_key"].into_iter().any(|end| key.ends_with(end))
 }
 
 /// Reads members with their types.

@@ -1,6 +1,7 @@
 //! Which path leads to which handler: nodes, ports, drivers and what belongs to them.
 
-use super::{details, drivers, history, list, management, nodes, ports, provision, ramdisk, states, vifs};
+use super::{bios, details, drivers, history, indicators, list, management, nodes, ports, provision, ramdisk};
+use super::{states, vendor, vifs};
 use crate::Api;
 use axum::Router;
 use axum::routing::{any, delete, get, post, put};
@@ -18,9 +19,9 @@ pub(super) fn of_nodes() -> Router<Api> {
         .route("/ports/detail", get(ports::list_detail_of_node))
         .route("/traits", get(details::traits).put(details::set_traits).delete(details::clear_traits))
         .route("/traits/{name}", put(details::add_trait).delete(details::remove_trait))
-        .route("/bios", get(details::bios))
-        .route("/bios/{setting}", get(details::bios_setting))
-        .route("/firmware", get(details::firmware))
+        .route("/bios", get(bios::list))
+        .route("/bios/{setting}", get(bios::show))
+        .route("/firmware", get(bios::firmware))
         .route("/vifs", get(vifs::list).post(vifs::attach).delete(nodes::no_vif))
         .route("/vifs/{vif}", delete(vifs::detach))
         .route("/maintenance", put(states::set_maintenance).delete(states::clear_maintenance))
@@ -35,12 +36,12 @@ pub(super) fn of_nodes() -> Router<Api> {
         .route("/management/boot_device", get(management::boot_device).put(management::set_boot_device))
         .route("/management/boot_device/supported", get(management::supported_boot_devices))
         .route("/management/inject_nmi", put(management::inject_nmi))
-        .route("/management/indicators", get(management::indicators))
-        .route("/management/indicators/{name}", get(management::show_indicator).put(management::set_indicator))
+        .route("/management/indicators", get(indicators::list))
+        .route("/management/indicators/{name}", get(indicators::show).put(indicators::set))
         .route("/vmedia", any(management::virtual_media))
-        .route("/vendor_passthru", any(management::vendor_call))
-        .route("/vendor_passthru/methods", get(management::vendor_methods))
-        .route("/vendor_passthru/{method}", any(management::named_vendor_call));
+        .route("/vendor_passthru", any(vendor::call))
+        .route("/vendor_passthru/methods", get(vendor::methods))
+        .route("/vendor_passthru/{method}", any(vendor::named_call));
     Router::new()
         .route("/nodes", get(list::list).post(nodes::create))
         .route("/nodes/", get(list::list).post(nodes::create))

@@ -2,6 +2,7 @@
 
 use super::asked::{Asked, Body, json, settle};
 use super::document::{boot_mode, maybe_time, provision_state};
+use super::management::{able, bmc_error, bmc_to_change};
 use super::nodes::wanted;
 use super::query::flag;
 use super::version::needs;
@@ -12,7 +13,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use leasehold_domain::command::{Command, MachineChange};
-use leasehold_domain::driver::{self, Interface};
+use leasehold_domain::driver::{self, Ability, Interface};
 use leasehold_domain::id::JobId;
 use leasehold_domain::node::Node;
 use leasehold_domain::power::{BootMode, PowerTarget};
@@ -107,14 +108,6 @@ fn is_unstable(node: &Node) -> Result<(), ApiError> {
     }
 }
 
-/// Only a machine that is not there takes every setting; no BMC here is asked for this one yet.
-fn unless_fake(node: &Node, what: &str) -> Result<(), ApiError> {
-    match driver::is_fake(&node.settings.driver) {
-        true => Ok(()),
-        false => Err(unsupported(node, what)),
-    }
-}
-
 /// 400 for what the node's driver has no way to do.
 pub(super) fn unsupported(node: &Node, what: &str) -> ApiError {
     ApiError::bad_request(format!(
@@ -143,7 +136,10 @@ pub(super) async fn set_boot_mode(
         }
     };
     is_unstable(&node)?;
-    unless_fake(&node, "the change of the boot mode")?;
+    able(&node, Ability::BootMode)?;
+    if !driver::is_fake(&node.settings.driver) {
+        bmc_to_change(&api, &node).await?.set_boot_mode(mode).await.map_err(bmc_error)?;
+    }
     api.submit(Command::SetMachine { node: node.id, what: MachineChange::BootMode(mode) }, actor).await?;
     Ok(accepted(&asked, &ident, "states"))
 }
@@ -158,7 +154,10 @@ pub(super) async fn set_secure_boot(
     needs(asked.version, 76, "The change of secure boot")?;
     let on = truth(&wanted(body, &["target"])?, "target")?;
     is_unstable(&node)?;
-    unless_fake(&node, "the change of secure boot")?;
+    able(&node, Ability::SecureBoot)?;
+    if !driver::is_fake(&node.settings.driver) {
+        bmc_to_change(&api, &node).await?.set_secure_boot(on).await.map_err(bmc_error)?;
+    }
     api.submit(Command::SetMachine { node: node.id, what: MachineChange::SecureBoot(on) }, actor).await?;
     Ok(accepted(&asked, &ident, "states"))
 }

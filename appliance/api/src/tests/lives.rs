@@ -182,7 +182,7 @@ async fn what_a_machine_is_told_is_seen_and_what_it_can_not_is_refused() {
     );
     let led = rig.call("GET", "/nodes/n1/management/indicators/led@system", Value::Null).await.1;
     assert_eq!(led, json!({"state": "BLINKING"}));
-    for (method, path) in [("PUT", "management/inject_nmi"), ("POST", "vmedia"), ("POST", "vendor_passthru/x")] {
+    for (method, path) in [("GET", "management/indicators"), ("POST", "vmedia"), ("POST", "vendor_passthru/x")] {
         let refused = rig.call(method, &format!("/nodes/real/{path}"), json!({})).await;
         assert_eq!(refused.0, StatusCode::BAD_REQUEST, "{path}");
     }

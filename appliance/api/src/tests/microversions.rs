@@ -117,7 +117,7 @@ async fn what_is_newer_than_the_version_is_not_acceptable() {
 #[tokio::test]
 async fn paths_are_there_from_their_version_on() {
     let rig = Rig::new().await;
-    let node = rig.node("n1").await;
+    let (_, node) = rig.call("POST", "/nodes", json!({"name": "n1", "driver": "fake-hardware"})).await;
     let id = node["uuid"].as_str().expect("a UUID");
     for (since, method, path) in [
         (29, "PUT", format!("/nodes/{id}/management/inject_nmi")),

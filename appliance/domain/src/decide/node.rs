@@ -119,6 +119,10 @@ impl Room<'_> {
             MachineChange::BootMode(mode) => changed.machine.boot_mode = Some(*mode),
             MachineChange::Indicator(state) => changed.machine.indicator = Some(state.clone()),
             MachineChange::SecureBoot(on) => changed.machine.secure_boot = Some(*on),
+            MachineChange::Asked(call) => {
+                self.tell(&changed, What::BmcAsked { call: call.clone() });
+                return Ok(Answer::Done);
+            }
         }
         self.tell(&changed, What::NodeChanged);
         Ok(Answer::Node(self.put_node(changed)))

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use crate::Engine;
-use leasehold_domain::command::Command;
+use leasehold_domain::command::{Command, MachineChange};
 use leasehold_domain::job::{Job, JobKind};
 use leasehold_domain::node::Node;
 use leasehold_domain::power::{BootDevice, BootMode, BootSetting, PowerState, PowerTarget};
@@ -43,9 +43,21 @@ pub(super) async fn check(engine: &Engine, node: &Node) -> Outcome {
     // At enrolment a wrong address must be told at once, not tried for a minute.
     let bmc = engine.bmcs.of(&node).map_err(|error| error.to_string())?;
     let identity = bmc.identity().await.map_err(|error| error.to_string())?;
+    observe_modes(engine, &node, bmc.as_ref()).await;
     let parts = [identity.manufacturer, identity.model, identity.serial];
     let text: Vec<_> = parts.into_iter().flatten().filter(|part| !part.trim().is_empty()).collect();
     Ok((!text.is_empty()).then(|| text.join(" ")))
+}
+
+/// Puts on record how the firmware starts, where the BMC tells. What it does not tell is no reason to fail.
+async fn observe_modes(engine: &Engine, node: &Node, bmc: &dyn Bmc) {
+    let mode = bmc.boot_mode().await.ok().flatten().map(MachineChange::BootMode);
+    let secure = bmc.secure_boot().await.ok().flatten().map(MachineChange::SecureBoot);
+    for what in mode.into_iter().chain(secure) {
+        if let Err(error) = engine.tell(Command::SetMachine { node: node.id, what }).await {
+            tracing::info!(node = node.title(), %error, "how the firmware starts was not recorded");
+        }
+    }
 }
 
 pub(super) async fn read_power(engine: &Engine, node: &Node) -> Outcome {

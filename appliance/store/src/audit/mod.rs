@@ -14,6 +14,7 @@ pub(crate) use log::{Limit, append, chain_rows, encode, first_time, newest, page
 pub(crate) use refusals::{Refusal, Refusals};
 
 use jiff::Timestamp;
+use leasehold_domain::command::MachineChange;
 use leasehold_domain::view::{Change, View};
 use leasehold_domain::{Actor, Command, Context};
 use serde::{Deserialize, Serialize};
@@ -116,6 +117,7 @@ pub(crate) fn describe(command: &Command) -> (String, Option<String>) {
         Command::Provision { node, verb, .. } => (Some(verb.name()), node.to_string()),
         Command::Power { node, target, .. } => (Some(target.name()), node.to_string()),
         Command::SetMaintenance { node, on, .. } => (Some(if *on { "on" } else { "off" }), node.to_string()),
+        Command::SetMachine { node, what: MachineChange::Asked(call) } => (Some(call.as_str()), node.to_string()),
         Command::SetTraits { node, .. }
         | Command::ChangeTrait { node, .. }
         | Command::ObservePower { node, .. }
