@@ -27,7 +27,8 @@ fn boot_options(mac: [u8; 6], out: &mut Vec<u8>) {
 }
 
 fn head(xid: u32, mac: [u8; 6], kind: u8) -> Vec<u8> {
-    let mut bytes = vec![0; 236];
+    let mut bytes = Vec::with_capacity(384);
+    bytes.resize(236, 0);
     bytes[..4].copy_from_slice(&[1, 1, 6, 1]);
     bytes[4..8].copy_from_slice(&xid.to_be_bytes());
     bytes[24..28].copy_from_slice(&CLIENT.octets());
