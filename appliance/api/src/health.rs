@@ -83,5 +83,6 @@ async fn metrics(State(api): State<Api>) -> Response {
     line("leasehold_info", "The program's version.", vec![(format!("{{version=\"{version}\"}}"), "1".into())]);
     let uptime = now.duration_since(api.started).as_secs().to_string();
     line("leasehold_uptime_seconds", "Seconds since the program started.", vec![(String::new(), uptime)]);
+    api.limits.write_metrics(&mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

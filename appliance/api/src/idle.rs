@@ -3,29 +3,35 @@
 //! hyper limits the time of an HTTP/1 request's head only. A client that connects and says nothing, an idle HTTP/2
 //! connection and a body that stops half-way would each hold one of the listener's places for good.
 
+use crate::limits::Settings;
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use std::io::{Error, ErrorKind, IoSlice, Result as IoResult};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct Patience {
     /// For the TLS handshake, or the head of an HTTP/1 request.
     pub(crate) head: Duration,
     /// Without a request in progress, the first one included.
     pub(crate) idle: Duration,
-    /// Between two parts of a request's body.
-    pub(crate) body: Duration,
+    /// Between two parts of a request's body, and until some of an answer is taken. A handler that knows its body better
+    /// gives up sooner, with better words.
+    pub(crate) stall: Duration,
 }
 
-/// What users and agents get. A handler that knows its body better gives up sooner, with better words.
-pub(crate) const LIMITS: Limits =
-    Limits { head: Duration::from_secs(15), idle: Duration::from_secs(75), body: Duration::from_secs(90) };
+impl Patience {
+    pub(crate) fn of(settings: &Settings) -> Patience {
+        Patience { head: settings.head_time, idle: settings.idle_time, stall: settings.stall_time }
+    }
+}
 
 /// Counts the requests in progress on one connection.
 #[derive(Clone)]
@@ -141,5 +147,68 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A connection whose writing fails when its other end takes nothing for a while.
+pub(crate) struct Taken<S> {
+    stream: S,
+    limit: Duration,
+    /// Runs while nothing is taken.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Taken<S> {
+    pub(crate) fn new(stream: S, limit: Duration) -> Taken<S> {
+        Taken { stream, limit, patience: None }
+    }
+
+    fn within<T>(&mut self, context: &mut Context<'_>, done: Poll<IoResult<T>>) -> Poll<IoResult<T>> {
+        if done.is_ready() {
+            self.patience = None;
+            return done;
+        }
+        let limit = self.limit;
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        match patience.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the other end takes nothing"))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Taken<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<IoResult<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Taken<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<IoResult<usize>> {
+        let done = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.within(context, done)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<IoResult<usize>> {
+        let done = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.within(context, done)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<IoResult<()>> {
+        let done = Pin::new(&mut self.stream).poll_flush(context);
+        self.within(context, done)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<IoResult<()>> {
+        let done = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.within(context, done)
     }
 }

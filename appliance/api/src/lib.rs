@@ -16,6 +16,7 @@ pub mod identity;
 mod idle;
 mod image;
 mod images;
+pub mod limits;
 mod named;
 mod network;
 pub mod policy;
@@ -39,9 +40,6 @@ use leasehold_engine::Engine;
 use leasehold_store::{Committed, SubmitError};
 use std::sync::Arc;
 
-/// Largest body of an API request; a config drive is the largest thing in one.
-const BODY_LIMIT: usize = leasehold_engine::config_drive::MAX_PACKED + (1 << 20);
-
 /// How often a change is made anew when others come between.
 const TRIES: usize = 5;
 
@@ -56,6 +54,8 @@ pub struct Api {
     pub policy: Arc<ArcSwap<Policy>>,
     /// Where a reload finds them.
     pub policy_source: Arc<policy::Source>,
+    /// What one user, one address and all together may have of the listeners.
+    pub limits: Arc<limits::Limits>,
     /// What a project may have of networks and images.
     pub tenants: Arc<tenants::Tenants>,
     /// This box's name, shown as conductor.
@@ -68,6 +68,7 @@ pub struct Api {
 impl Api {
     /// Gives a command for somebody.
     async fn submit(&self, command: Command, actor: Actor) -> Result<Committed, SubmitError> {
+        let _share = self.limits.change(&actor).await;
         self.engine.store.submit(command, actor).await
     }
 
@@ -93,16 +94,17 @@ pub fn public(api: Api) -> Router {
     Router::new()
         .merge(baremetal::router(&api))
         .merge(appliance::router(&api))
-        .merge(identity::router())
-        .merge(network::router())
-        .merge(image::router())
+        .merge(identity::router(&api))
+        .merge(network::router(&api))
+        .merge(image::router(&api))
         .merge(images::public_router(&api))
         .merge(audit::public_router())
         .merge(health::public_router(&api))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
+        .layer(from_fn_with_state(api.clone(), limits::admit))
         .layer(from_fn_with_state(api.clone(), audit::note_forbidden))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(api.limits.settings.bare_metal_body))
         .with_state(api)
 }
 
@@ -111,6 +113,7 @@ pub fn boot(api: Api) -> Router {
     agent::router()
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
+        .layer(from_fn_with_state(api.clone(), limits::admit_agents))
         .layer(DefaultBodyLimit::max(4 << 20))
         .with_state(api)
 }

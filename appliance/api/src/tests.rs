@@ -34,6 +34,7 @@ mod glance;
 mod hardware;
 mod identity;
 mod images;
+mod limits;
 mod lives;
 mod microversions;
 mod networks;
@@ -99,6 +100,7 @@ impl Rig {
             guard: Arc::default(),
             policy: Arc::default(),
             policy_source: Arc::default(),
+            limits: Arc::default(),
             tenants: Arc::default(),
             hostname: "box".into(),
             started: Timestamp::UNIX_EPOCH,
@@ -263,7 +265,7 @@ async fn bad_bodies_are_refused_and_change_nothing() {
     }
     assert_eq!(rig.call("GET", "/nodes/n1", Value::Null).await.1, before);
     assert_eq!(rig.call("GET", "/nodes", Value::Null).await.1["nodes"].as_array().map(Vec::len), Some(1));
-    let large = "x".repeat(crate::BODY_LIMIT + 1);
+    let large = "x".repeat(rig.api.limits.settings.bare_metal_body + 1);
     assert_eq!(rig.raw("POST", "/baremetal/v1/nodes", large, &[]).await.0, StatusCode::PAYLOAD_TOO_LARGE);
     for path in ["/nodes/none", "/nodes/00000000-0000-0000-0000-000000000000", "/ports/none", "/drivers/hammer"] {
         assert_eq!(rig.call("GET", path, Value::Null).await.0, StatusCode::NOT_FOUND, "{path}");

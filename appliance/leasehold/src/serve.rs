@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use leasehold_api::{
     Api,
     auth::{Guard, Passwords},
+    limits::Limits,
     serve as http,
+    serve::Door,
 };
 use leasehold_domain::boot::KernelArgument;
 use leasehold_domain::command::Actor;
@@ -42,7 +44,10 @@ pub(crate) fn main(config: &Config, ready_file: Option<&Path>) -> anyhow::Result
     privileges::raise_file_limit();
     // Before any thread exists: capabilities belong to threads, and later ones inherit them.
     privileges::reduce().context("root's other capabilities cannot be given up")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Requests are computed in as many turns as there are processors; one thread more, so that somebody looks at sockets
+    // and answers what is quick while all of those compute.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let outcome = runtime.block_on(run(config, ready_file));
     // Connections that wait for news would hold a plain drop for their whole wait.
     runtime.shutdown_timeout(Duration::from_secs(2));
@@ -109,6 +114,7 @@ async fn run_with(
         guard: Arc::new(Guard::new(config.identity.settings())),
         policy: policy.into(),
         policy_source: Arc::new(config.policy.source()),
+        limits: Arc::new(Limits::new(config.limits.settings())),
         tenants: Arc::new(tenants(config, interfaces)),
         hostname: hostname().into(),
         started: Timestamp::now(),
@@ -133,10 +139,12 @@ async fn run_with(
 
     let owner = rustix::process::geteuid().as_raw();
     let mut listeners = JoinSet::new();
-    listeners.spawn(http::tcp(public, tls.clone(), leasehold_api::public(api.clone())));
+    let door = Door::for_users(&api.limits);
+    listeners.spawn(http::tcp(public, tls.clone(), leasehold_api::public(api.clone()), door));
     listeners.spawn(http::unix(local, leasehold_api::local(api.clone()), move |uid| uid == 0 || uid == owner));
     for listener in agents {
-        listeners.spawn(http::tcp(listener, Some(identity.tls.clone()), leasehold_api::boot(api.clone())));
+        let door = Door::for_agents(&api.limits);
+        listeners.spawn(http::tcp(listener, Some(identity.tls.clone()), leasehold_api::boot(api.clone()), door));
     }
     listeners.spawn(reload_on_signal(api.clone()));
     listeners.spawn(leasehold_api::identity::housekeeping(store.clone()));

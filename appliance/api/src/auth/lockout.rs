@@ -5,10 +5,11 @@
 //! failure. Nobody can lock another's account out: the first tries from a network are always looked at, and a network
 //! from which a login once went well never waits longer than a minute, whatever strangers do.
 
+use crate::limits::network_of;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 /// Records of each kind; beyond, old ones go.
@@ -60,13 +61,8 @@ impl Record {
     }
 }
 
-/// Passwords of one network that are looked at, or wait to be, at a time: one who guesses leaves room for the others.
-const AT_ONCE: usize = 8;
-
 #[derive(Default)]
 struct Counts {
-    /// Looks at passwords that are under way.
-    under_way: HashMap<IpAddr, usize>,
     pairs: HashMap<(Account, IpAddr), Record>,
     accounts: HashMap<Account, Record>,
     networks: HashMap<IpAddr, Record>,
@@ -80,7 +76,7 @@ impl Lockout {
     /// How long the account cannot be tried from this address; `None`: now is fine.
     pub(crate) fn wait(&self, account: &str, address: Option<IpAddr>, now: Timestamp) -> Option<SignedDuration> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let network = network(address);
+        let network = network_of(address);
         let pair = counts.pairs.get(&(account.to_owned(), network));
         let good = pair.is_some_and(|pair| pair.good);
         let tried = pair.map_or(0, |pair| pair.counted(now));
@@ -94,23 +90,10 @@ impl Lockout {
         longest.is_positive().then_some(longest)
     }
 
-    /// Takes a place for a look at a password; it is free again when what this gives is dropped. `None`: all of this
-    /// network are taken.
-    pub(crate) fn place(&self, address: Option<IpAddr>) -> Option<Place<'_>> {
-        let network = network(address);
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = counts.under_way.entry(network).or_default();
-        if *taken >= AT_ONCE {
-            return None;
-        }
-        *taken += 1;
-        Some(Place { lockout: self, network })
-    }
-
     /// A login failed.
     pub(crate) fn failed(&self, account: &str, address: Option<IpAddr>, now: Timestamp) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let network = network(address);
+        let network = network_of(address);
         count(&mut counts.pairs, (account.to_owned(), network), now);
         count(&mut counts.accounts, account.to_owned(), now);
         count(&mut counts.networks, network, now);
@@ -121,25 +104,7 @@ impl Lockout {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let pairs = &mut counts.pairs;
         make_room(pairs, now);
-        pairs.insert((account.to_owned(), network(address)), Record { failures: 0, last: now, good: true });
-    }
-}
-
-/// A place for a look at a password.
-pub(crate) struct Place<'a> {
-    lockout: &'a Lockout,
-    network: IpAddr,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut counts = self.lockout.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = counts.under_way.get_mut(&self.network) {
-            *taken -= 1;
-            if *taken == 0 {
-                counts.under_way.remove(&self.network);
-            }
-        }
+        pairs.insert((account.to_owned(), network_of(address)), Record { failures: 0, last: now, good: true });
     }
 }
 
@@ -161,18 +126,6 @@ fn make_room<K: Eq + Hash>(records: &mut HashMap<K, Record>, now: Timestamp) {
     }
     if records.len() >= MOST {
         records.clear();
-    }
-}
-
-/// Addresses that one person can choose among count as one: an IPv6 network of 64 bits.
-fn network(address: Option<IpAddr>) -> IpAddr {
-    match address {
-        Some(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
-            Some(address) => IpAddr::V4(address),
-            None => IpAddr::V6(Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX))),
-        },
-        Some(address) => address,
-        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }
 
@@ -210,16 +163,6 @@ mod tests {
         }
         assert!(lockout.wait("somebody", EVE, at(0)).is_some());
         assert_eq!(lockout.wait("somebody", ADA, at(0)), None);
-    }
-
-    #[test]
-    fn a_network_has_so_many_places_and_gets_them_back() {
-        let lockout = Lockout::default();
-        let places: Vec<_> = std::iter::from_fn(|| lockout.place(EVE)).collect();
-        assert_eq!(places.len(), AT_ONCE);
-        assert!(lockout.place(ADA).is_some());
-        drop(places);
-        assert!(lockout.place(EVE).is_some());
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub(crate) async fn by_password(
         note(api, claim.told(), address, "too many failures before");
         return Err(wait);
     }
-    let _place = api.guard.place(address).map_err(LoginError::Other)?;
+    let _look = api.guard.look(address).await.map_err(LoginError::Other)?;
     let right = api.passwords.check(may_enter, password).await.map_err(LoginError::Other)?;
     match (right, may_enter) {
         (true, Some(user)) => {

@@ -7,6 +7,7 @@
 mod known;
 mod lockout;
 pub(crate) mod login;
+mod looks;
 mod passwords;
 pub(crate) mod secret;
 pub(crate) mod session;
@@ -15,6 +16,7 @@ pub use passwords::{PasswordError, Passwords, check_new, hash};
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::limits::Ticket;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, StatusCode, header, request::Parts};
 use axum::middleware::Next;
@@ -28,6 +30,7 @@ use leasehold_domain::identity::{Scope, Token, User};
 use leasehold_domain::policy::{Credentials, Policy};
 use lockout::Lockout;
 use login::{Claim, LoginError};
+use looks::{Look, Looks};
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -68,6 +71,7 @@ pub struct Guard {
     pub(crate) settings: Settings,
     known: Known,
     lockout: Lockout,
+    looks: Looks,
 }
 
 impl Guard {
@@ -80,10 +84,9 @@ impl Guard {
         self.lockout.wait(account, address, now).map_or(Ok(()), |wait| Err(LoginError::Wait(wait)))
     }
 
-    /// A place for a look at a password, or 503.
-    pub(crate) fn place(&self, address: Option<IpAddr>) -> Result<lockout::Place<'_>, ApiError> {
-        let busy = "Too many logins from this address at a time: try again in a moment.";
-        self.lockout.place(address).ok_or_else(|| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, busy))
+    /// A look at a password, once it is this address's turn, or 503.
+    pub(crate) async fn look(&self, address: Option<IpAddr>) -> Result<Look, ApiError> {
+        self.looks.take(address).await
     }
 
     pub(crate) fn login_succeeded(&self, account: &str, address: Option<IpAddr>, now: Timestamp) {
@@ -170,7 +173,7 @@ impl FromRequestParts<Api> for Caller {
         if let Some(known) = parts.extensions.get::<Caller>() {
             return Ok(known.clone());
         }
-        let (user, token) = identify(parts, api).await?;
+        let (user, token) = identified(parts, api).await?;
         let whose = token.as_ref().map_or(Whose::User(user.id), |token| Whose::Token(token.digest));
         let view = api.engine.view();
         let (scope, credentials) =
@@ -191,6 +194,26 @@ pub(crate) fn unknown() -> ApiError {
         StatusCode::UNAUTHORIZED,
         "The request needs a valid token, or a user name and password that are right.",
     )
+}
+
+/// Who it is; from here on the request is his, within his limits. Who it is not, pays with his address's.
+async fn identified(parts: &Parts, api: &Api) -> Result<(Arc<User>, Option<Arc<Token>>), ApiError> {
+    let ticket = parts.extensions.get::<Ticket>();
+    let found = identify(parts, api).await;
+    match (&found, ticket) {
+        (Ok((user, _)), Some(ticket)) => ticket.is_of(user.id).await?,
+        (Err(error), Some(ticket)) if error.status == StatusCode::UNAUTHORIZED => ticket.is_nobodys()?,
+        _ => {}
+    }
+    found
+}
+
+/// Whether the headers of a request show something by which its sender may turn out to be known.
+pub(crate) fn may_be_known(api: &Api, headers: &HeaderMap) -> bool {
+    match headers.get(TOKEN_HEADER) {
+        Some(token) => token.to_str().is_ok_and(|text| find_token(api, text).is_some()),
+        None => headers.contains_key(header::AUTHORIZATION) || session::cookie(headers).is_some(),
+    }
 }
 
 async fn identify(parts: &Parts, api: &Api) -> Result<(Arc<User>, Option<Arc<Token>>), ApiError> {

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 /// How long a verified password is remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
 /// Verifications at a time: each takes 19 MiB and tens of milliseconds of a core.
-const AT_ONCE: usize = 2;
+pub(super) const AT_ONCE: usize = 2;
 /// Requests that may wait for one; more are turned away, so that guessing cannot fill memory.
 const WAITING: usize = 64;
 /// Longer passwords are not looked at.

@@ -31,17 +31,19 @@ pub(super) struct Asked {
     pub(super) base: String,
     pub(super) version: Version,
     pub(super) caller: Caller,
+    /// The most rows that a page has.
+    pub(super) page_rows: usize,
 }
 
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asked {
+impl axum::extract::FromRequestParts<Api> for Asked {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, _: &S) -> Result<Asked, ApiError> {
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, api: &Api) -> Result<Asked, ApiError> {
         let base = super::base_of(&parts.uri, &parts.headers, &parts.extensions);
         let missing = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The request was not authenticated.");
         let version = *parts.extensions.get::<Version>().ok_or_else(missing)?;
         let caller = parts.extensions.get::<Caller>().ok_or_else(missing)?.clone();
-        Ok(Asked { base, version, caller })
+        Ok(Asked { base, version, caller, page_rows: api.limits.settings.page_rows })
     }
 }
 

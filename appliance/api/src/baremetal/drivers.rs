@@ -198,7 +198,7 @@ pub(super) async fn conductors(
     needs(asked.version, 49, "The list of conductors")?;
     asked.caller.needs("baremetal:conductor:get", &())?;
     query::only(&parameters, &["detail", "fields", "limit", "marker", "sort_key", "sort_dir"])?;
-    query::limit(&parameters)?;
+    query::limit(&parameters, asked.page_rows)?;
     query::order(&parameters, |key| match key {
         "hostname" | "conductor_group" | "created_at" | "updated_at" => Ok(()),
         _ => Err(query::bad_sort_key(key)),

@@ -99,7 +99,7 @@ pub(super) async fn list(
     let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:history:get")?;
     query::only(&parameters, &["detail", "limit", "marker", "sort_dir", "sort_key"])?;
     let detail = query::flag_of(&parameters, "detail")?.unwrap_or(false);
-    let limit = query::limit(&parameters)?;
+    let limit = query::limit(&parameters, asked.page_rows)?;
     let order = query::order(&parameters, |key| match key {
         "created_at" | "uuid" | "severity" | "event" | "event_type" => Ok(()),
         _ => Err(query::bad_sort_key(key)),

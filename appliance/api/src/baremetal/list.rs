@@ -242,7 +242,7 @@ pub(super) fn page(
 ) -> Result<Response, ApiError> {
     let view = api.engine.view();
     let filter = Filter::read(api, asked, &view, parameters)?;
-    let limit = query::limit(parameters)?;
+    let limit = query::limit(parameters, asked.page_rows)?;
     let order = query::order(parameters, |key| query::node_sort_key(key, asked.version))?;
     let wanted = query::node_fields(parameters, asked.version)?;
     let default: Vec<String> = LIST_FIELDS.iter().map(|name| (*name).to_owned()).collect();

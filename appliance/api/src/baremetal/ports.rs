@@ -118,7 +118,7 @@ pub(super) fn page(
     if detail && parameters.contains_key("fields") {
         return Err(ApiError::bad_request("Can not specify ?detail=True and fields in the same request."));
     }
-    let limit = query::limit(parameters)?;
+    let limit = query::limit(parameters, asked.page_rows)?;
     let order = query::order(parameters, |key| sort_key(key, asked))?;
     let fields = fields(parameters, asked)?;
     let view = api.engine.view();

@@ -10,9 +10,6 @@ use std::collections::BTreeMap;
 /// The parameters of a list, by name. Unknown ones are refused, as Ironic does.
 pub(super) type Parameters = BTreeMap<String, String>;
 
-/// Most rows of one page.
-const MAX_PAGE: usize = 1000;
-
 /// A truth value as Ironic's clients write it.
 pub(super) fn flag(name: &str, text: &str) -> Result<bool, ApiError> {
     match text.to_ascii_lowercase().as_str() {
@@ -41,11 +38,11 @@ pub(super) fn only(parameters: &Parameters, known: &[&str]) -> Result<(), ApiErr
     }
 }
 
-/// The page size: at most [`MAX_PAGE`], which is also what nobody's choice means.
-pub(super) fn limit(parameters: &Parameters) -> Result<usize, ApiError> {
+/// The page size: at most `most`, which is also what nobody's choice means.
+pub(super) fn limit(parameters: &Parameters, most: usize) -> Result<usize, ApiError> {
     match parameters.get("limit").map(|text| text.parse::<i64>()) {
-        None => Ok(MAX_PAGE),
-        Some(Ok(limit)) if limit > 0 => Ok(usize::try_from(limit).unwrap_or(MAX_PAGE).min(MAX_PAGE)),
+        None => Ok(most),
+        Some(Ok(limit)) if limit > 0 => Ok(usize::try_from(limit).unwrap_or(most).min(most)),
         Some(_) => Err(ApiError::bad_request("Limit must be positive")),
     }
 }
@@ -175,10 +172,10 @@ mod tests {
 
     #[test]
     fn pages_are_of_a_positive_size() {
-        assert_eq!(limit(&parameters(&[("limit", "5")])).expect("fine"), 5);
-        assert_eq!(limit(&parameters(&[("limit", "99999")])).expect("fine"), MAX_PAGE);
+        assert_eq!(limit(&parameters(&[("limit", "5")]), 1000).expect("fine"), 5);
+        assert_eq!(limit(&parameters(&[("limit", "99999")]), 1000).expect("fine"), 1000);
         for bad in ["0", "-1", "x"] {
-            assert!(limit(&parameters(&[("limit", bad)])).is_err(), "{bad}");
+            assert!(limit(&parameters(&[("limit", bad)]), 1000).is_err(), "{bad}");
         }
     }
 

@@ -7,12 +7,12 @@ use super::asked::{Asked, Body, json, uuid};
 use super::document::{links, maybe_time, time};
 use super::operations::Patch;
 use super::query::{self, Parameters};
-use super::version::{not_acceptable, text};
+use super::version::{Version, not_acceptable, text};
 use crate::Api;
 use crate::access::OfNode;
 use crate::error::ApiError;
 use axum::Json;
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -177,7 +177,7 @@ pub(super) fn page<K: Shown, F: Fn(&Record<K>) -> bool>(
     parameters: &Parameters,
     listed: &Listed<'_, F>,
 ) -> Result<Json<Value>, ApiError> {
-    let limit = query::limit(parameters)?;
+    let limit = query::limit(parameters, asked.page_rows)?;
     let order = query::order(parameters, |key| match find_member::<K>(key) {
         Some(member) if member.since > asked.version.0 => Err(not_acceptable(asked.version, member.since, key)),
         Some(member) if member.sortable => Ok(()),
@@ -510,20 +510,18 @@ pub(super) struct Since {
 
 /// Lets a request pass only if its version knows the kind.
 pub(super) async fn known_in(since: Since, request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let asked = match Asked::from_request_parts(&mut parts, &()).await {
-        Ok(asked) => asked,
-        Err(error) => return error.into_response(),
+    let Some(version) = request.extensions().get::<Version>().copied() else {
+        return ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The request was not authenticated.").into_response();
     };
-    if asked.version.0 < since.version {
-        let status = if parts.method == Method::GET { StatusCode::NOT_FOUND } else { since.writing };
+    if version.0 < since.version {
+        let status = if request.method() == Method::GET { StatusCode::NOT_FOUND } else { since.writing };
         let message = format!(
             "The API version {} does not allow {}: they are there from 1.{} on.",
-            text(asked.version),
+            text(version),
             since.what,
             since.version
         );
         return ApiError::new(status, message).into_response();
     }
-    next.run(Request::from_parts(parts, body)).await
+    next.run(request).await
 }

@@ -43,8 +43,6 @@ use leasehold_store::{Store, SubmitError};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Largest body of a request here.
-const BODY_LIMIT: usize = 64 << 10;
 /// Where version 3 is; what is nested there sees paths without it.
 const V3: &str = "/identity/v3";
 /// How often tokens and links that have expired are removed.
@@ -86,7 +84,12 @@ pub async fn housekeeping(store: Store) {
     }
 }
 
-pub(crate) fn router() -> Router<Api> {
+/// A refusal that comes before any handler, in this service's form.
+pub(crate) fn refused(error: crate::error::ApiError) -> axum::response::Response {
+    axum::response::IntoResponse::into_response(fault::Fault::from(error))
+}
+
+pub(crate) fn router(api: &Api) -> Router<Api> {
     let keystone = Router::new()
         .route("/identity", get(discovery::versions))
         .route("/identity/", get(discovery::versions))
@@ -94,13 +97,13 @@ pub(crate) fn router() -> Router<Api> {
         .route("/identity/v3/", get(discovery::v3))
         .nest(V3, v3().fallback(fault::no_such_path))
         .method_not_allowed_fallback(fault::no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(api.limits.settings.identity_body))
         .layer(from_fn(stamp));
     let own = Router::new()
         .route("/appliance/v1/session", get(sessions::show).post(sessions::open).delete(sessions::close))
         .route("/appliance/v1/invitations", post(links::make))
         .route("/appliance/v1/invitations/accept", post(links::accept))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT));
+        .layer(DefaultBodyLimit::max(api.limits.settings.identity_body));
     keystone.merge(own)
 }
 

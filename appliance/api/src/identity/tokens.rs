@@ -194,7 +194,7 @@ async fn by_credential(api: &Api, which: &Which, secret: &str, address: Option<I
     let now = Timestamp::now();
     api.guard.try_login(&account, address, now)?;
     let usable = found.filter(|credential| view.identity.grounds_of(credential, now).is_some());
-    let _place = api.guard.place(address)?;
+    let _look = api.guard.look(address).await?;
     let right = match usable.map(|credential| &credential.secret) {
         Some(SecretHash::Random(digest)) if secret::digest_of(secret) == Some(*digest) => true,
         Some(SecretHash::Chosen(hash)) => api.passwords.check_stored(Some(hash), secret).await?,

@@ -17,9 +17,8 @@ use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// Glance's page where nobody asks for another size, and the largest.
+/// Glance's page where nobody asks for another size.
 const PAGE: usize = 25;
-const MOST: usize = 1000;
 
 const SORT_KEYS: [&str; 10] = [
     "name",
@@ -237,8 +236,8 @@ pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> 
         return Err(Fault::forbidden("get_images"));
     }
     let limit = match asked.one("limit").map(str::parse::<usize>) {
-        None => PAGE,
-        Some(Ok(limit)) => limit.min(MOST),
+        None => PAGE.min(api.limits.settings.page_rows),
+        Some(Ok(limit)) => limit.min(api.limits.settings.page_rows),
         Some(Err(_)) => return Err(Fault::bad_request("limit param must be an integer 0 or greater")),
     };
     let shown = Shown::read(&asked)?;

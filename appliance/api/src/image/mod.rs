@@ -29,10 +29,13 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post, put};
 
-/// Largest body of a request that is no image.
-const BODY_LIMIT: usize = 1 << 20;
 
-pub(crate) fn router() -> Router<Api> {
+/// A refusal that comes before any handler, in this service's form.
+pub(crate) fn refused(error: crate::error::ApiError) -> axum::response::Response {
+    axum::response::IntoResponse::into_response(fault::Fault::from(error))
+}
+
+pub(crate) fn router(api: &Api) -> Router<Api> {
     let v2 = Router::new()
         .route("/images", get(list::list).post(images::create))
         .route("/images/{id}", get(images::show).patch(patch::change).delete(images::remove))
@@ -46,7 +49,7 @@ pub(crate) fn router() -> Router<Api> {
         .route("/info/usage", get(discovery::usage))
         .route("/schemas/{name}", get(discovery::schema))
         .fallback(fault::no_such_path)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT));
+        .layer(DefaultBodyLimit::max(api.limits.settings.image_body));
     let data = Router::new()
         .route("/images/{id}/file", get(data::download).put(data::upload))
         .route("/images/{id}/stage", get(data::staged).put(data::stage))

@@ -35,10 +35,13 @@ use serde_json::{Value, json};
 use std::fmt::Display;
 use uuid::Uuid;
 
-/// Largest body of a request here.
-const BODY_LIMIT: usize = 256 << 10;
 
-pub(crate) fn router() -> Router<Api> {
+/// A refusal that comes before any handler, in this service's form.
+pub(crate) fn refused(error: crate::error::ApiError) -> axum::response::Response {
+    axum::response::IntoResponse::into_response(fault::Fault::from(error))
+}
+
+pub(crate) fn router(api: &Api) -> Router<Api> {
     let v2 = Router::new()
         .route("/extensions", get(discovery::extensions))
         .route("/extensions/{alias}", get(discovery::extension))
@@ -69,7 +72,7 @@ pub(crate) fn router() -> Router<Api> {
         .route("/network/v2.0/", get(discovery::resources))
         .nest("/network/v2.0", v2)
         .method_not_allowed_fallback(fault::no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(api.limits.settings.network_body))
 }
 
 /// The rules about networks' ports, for calls of other services.

@@ -4,10 +4,12 @@
 //! are errors that name the nearest known one: a misspelt setting must not be a setting that silently is not there.
 
 mod keys;
+mod limits;
 
 use jiff::SignedDuration;
 use leasehold_api::auth::Settings;
 use leasehold_api::policy::Source;
+use limits::Limits;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ pub(crate) struct Config {
     #[serde(rename = "interface")]
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) images: Images,
+    pub(crate) limits: Limits,
     pub(crate) tenants: Tenants,
     pub(crate) cleaning: Cleaning,
     pub(crate) power: Power,
@@ -228,6 +231,7 @@ impl Default for Config {
             local: Local::default(),
             interfaces: Vec::new(),
             images: Images::default(),
+            limits: Limits::default(),
             tenants: Tenants::default(),
             cleaning: Cleaning::default(),
             power: Power::default(),
@@ -367,6 +371,7 @@ impl Config {
         if self.public.certificate.is_some() != self.public.key.is_some() {
             return wrong("public.certificate", "certificate and key belong together: give both or neither");
         }
+        self.limits.check()?;
         if self.power.sync_seconds == 0 {
             return wrong("power.sync_seconds", "must be at least 1");
         }

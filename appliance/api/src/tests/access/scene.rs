@@ -116,6 +116,7 @@ impl Scene {
         let api = Api {
             engine,
             guard: Arc::new(Guard::default()),
+            limits: Arc::default(),
             policy: Arc::new(arc_swap::ArcSwap::new(policy.clone())),
             ..self.api.clone()
         };
