@@ -6,6 +6,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Who may log in to a machine in rescue. The name is Ironic's.
+pub const RESCUE_USER: &str = "rescue";
+
 /// What a service shows in place of a token that it has handed out already, or that came another way.
 pub const TOKEN_MASK: &str = "******";
 

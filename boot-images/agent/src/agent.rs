@@ -5,13 +5,14 @@ use crate::boot::Exit;
 use crate::console::Console;
 use crate::disk::{self, Hints};
 use crate::failure::{Failure, Kind, OrFailure};
+use crate::heartbeat::{Heart, Over};
 use crate::http::{Client, Url};
 use crate::image::Pace;
 use crate::inventory::{self, Neighbours};
 use crate::machine::Machine;
 use crate::parameters::Parameters;
 use crate::pulse::Pulse;
-use crate::service::{Command, Registry, Server, Service, Work};
+use crate::service::{Command, Phase, Registry, Server, Service, Work};
 use crate::steps;
 use crate::tls;
 use leasehold_wire::agent::{Heartbeat, Inspection, LookupNode, TOKEN_MASK};
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,8 +33,6 @@ const INSPECTION_TRIES: u32 = 10;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Where the appliance names no time-out for heartbeats.
-const HEARTBEAT_TIMEOUT: f64 = 300.0;
 
 /// What the agent runs with.
 pub struct Setting {
@@ -104,14 +104,16 @@ pub fn run(setting: Setting) -> Result<(), String> {
     }
     console.say(&format!("this machine is node {}", found.node.uuid));
 
+    let opened = Arc::new(AtomicBool::new(false));
     let agent = Agent {
-        machine,
+        machine: Arc::clone(&machine),
         client,
         console: console.clone(),
         node: Mutex::new(found.node.clone()),
         prepared: Mutex::new(None),
         pulse: pulse.clone(),
         pace,
+        opened: Arc::clone(&opened),
     };
     let secure = parameters.agent_tls && version >= ApiVersion(1, 68);
     let identity = if secure { Some(tls::identity(address).map_err(|error| error.to_string())?) } else { None };
@@ -136,9 +138,17 @@ pub fn run(setting: Setting) -> Result<(), String> {
         agent_status: None,
         agent_status_message: None,
     };
-    let timeout = found.config.heartbeat_timeout.filter(|seconds| seconds.is_finite() && *seconds >= 1.0);
     console.say("ready; waiting for the appliance's commands");
-    beat_on(&appliance, &console, &pulse, version, &found.node.uuid, beat, timeout.unwrap_or(HEARTBEAT_TIMEOUT));
+    let (uuid, opened) = (&found.node.uuid, &opened);
+    let heart = Heart { appliance: &appliance, console: &console, pulse: &pulse, version, uuid, opened };
+    if heart.beat(beat, found.config.heartbeat_timeout) == Over::HandedOver {
+        server.close();
+        console.say("this machine is its user's now: the agent takes no more commands");
+        if let Err(why) = machine.hand_over() {
+            console.say(&format!("its cards keep the addresses they have: {why}"));
+        }
+        pulse.wait_for_end();
+    }
     Ok(())
 }
 
@@ -257,56 +267,6 @@ fn inspect(
     None
 }
 
-/// Heartbeats for ever: well within the time-out, soon when a command has ended, patiently when nobody answers.
-fn beat_on(
-    appliance: &Appliance,
-    console: &Console,
-    pulse: &Pulse,
-    version: ApiVersion,
-    uuid: &str,
-    mut beat: Heartbeat,
-    timeout: f64,
-) {
-    if version < ApiVersion(1, 68) {
-        beat.agent_verify_ca = None;
-    }
-    let mut silence = FIRST_WAIT;
-    let mut told = String::new();
-    loop {
-        if version >= ApiVersion(1, 72)
-            && let Some(alarm) = pulse.alarm()
-        {
-            beat.agent_status = Some("error".to_owned());
-            beat.agent_status_message = Some(alarm);
-        }
-        let reply = appliance.heartbeat(version, uuid, &beat);
-        let over = match reply {
-            Reply::Good(()) => {
-                if !told.is_empty() {
-                    console.say("the appliance answers again");
-                    told.clear();
-                }
-                silence = FIRST_WAIT;
-                // As ironic's: between 0.3 and 0.6 of the time-out, so that many machines do not call in step.
-                pulse.next(Duration::from_secs_f64(timeout * (0.3 + 0.3 * crate::pulse::chance())))
-            }
-            Reply::Refused(why) | Reply::Locked(why) | Reply::Trouble(why) => {
-                // The same reason is said once, not every few seconds.
-                if why != told {
-                    console.say(&format!("the appliance did not take a heartbeat: {why}; trying on"));
-                    told = why;
-                }
-                let wait = silence.mul_f64(1.0 + crate::pulse::chance());
-                silence = (silence * 2).min(LONGEST_WAIT);
-                pulse.rest(wait)
-            }
-        };
-        if over {
-            return;
-        }
-    }
-}
-
 /// Carries out commands.
 struct Agent {
     machine: Arc<dyn Machine>,
@@ -316,6 +276,8 @@ struct Agent {
     prepared: Mutex<Option<steps::Prepared>>,
     pulse: Pulse,
     pace: Pace,
+    /// The machine's user was let in.
+    opened: Arc<AtomicBool>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -323,32 +285,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Agent {
-    fn step(&self, clean: bool, step: &Value, name: &str, version: Option<Value>) -> Result<Value, Failure> {
+    fn step(&self, phase: Phase, step: &Value, name: &str, version: Option<Value>) -> Result<Value, Failure> {
         let ours = json!({MANAGER: steps::STEPS_VERSION});
         if let Some(planned) = version.filter(|planned| *planned != ours) {
             let why = format!("the steps were planned with {planned}, this agent has {ours}; start the work again");
             return Err(Failure::new(Kind::VersionMismatch, why));
         }
+        let known = steps::steps(phase);
         let result = match name {
-            "erase_devices_metadata" => steps::erase_metadata(self.machine.as_ref(), &self.console)?,
-            "erase_devices" => steps::erase_devices(self.machine.as_ref(), &self.console)?,
-            other => {
-                let kind = if clean { Kind::Cleaning } else { Kind::Deployment };
-                let known: Vec<String> = steps::steps(clean).into_iter().map(|step| step.step).collect();
-                let why = format!("this agent has no step {other}; it has {}", known.join(", "));
+            _ if !known.iter().any(|step| step.step == name) => {
+                let kind = match phase {
+                    Phase::Clean => Kind::Cleaning,
+                    Phase::Deploy => Kind::Deployment,
+                    Phase::Service => Kind::Servicing,
+                };
+                let known: Vec<String> = known.into_iter().map(|step| step.step).collect();
+                let what = phase.name();
+                let why = format!("this agent has no {what} step {name}; it has {}", known.join(", "));
                 return Err(Failure::new(kind, why));
             }
+            "clean_uefi_nvram" => self.install_bootloader().map(Value::String)?,
+            "erase_devices_metadata" => steps::erase_metadata(self.machine.as_ref(), &self.console)?,
+            _ => steps::erase_devices(self.machine.as_ref(), &self.console)?,
         };
-        let what = if clean { "clean" } else { "deploy" };
+        let what = phase.name();
         Ok(Value::Object(
             [(format!("{what}_result"), result), (format!("{what}_step"), step.clone())].into_iter().collect(),
         ))
     }
 
-    fn offer(clean: bool) -> Value {
-        let what = if clean { "clean_steps" } else { "deploy_steps" };
-        let steps = BTreeMap::from([(MANAGER, steps::steps(clean))]);
-        json!({what: steps, "hardware_manager_version": {MANAGER: steps::STEPS_VERSION}})
+    fn offer(phase: Phase) -> Value {
+        let steps = BTreeMap::from([(MANAGER, steps::steps(phase))]);
+        json!({(format!("{}_steps", phase.name())): steps, "hardware_manager_version": {MANAGER: steps::STEPS_VERSION}})
     }
 
     /// The disk of this deployment; after a restart of the machine the one that the hints choose.
@@ -362,6 +330,10 @@ impl Agent {
         let disks = self.machine.disks();
         let found = disk::choose(&disks, &hints, 1).or_failure(Kind::DeviceNotFound, || "boot loader".to_owned())?;
         Ok(found.disk.name.clone())
+    }
+
+    fn install_bootloader(&self) -> Result<String, Failure> {
+        steps::install_bootloader(self.machine.as_ref(), &self.console, &self.deployed_disk()?)
     }
 
     fn leave(&self, exit: Exit) -> Value {
@@ -388,9 +360,8 @@ impl Work for Agent {
             *lock(&self.node) = node;
         }
         match command {
-            Command::GetCleanSteps => Ok(Self::offer(true)),
-            Command::GetDeploySteps => Ok(Self::offer(false)),
-            Command::ExecuteStep { clean, step, name, version } => self.step(clean, &step, &name, version),
+            Command::GetSteps(phase) => Ok(Self::offer(phase)),
+            Command::ExecuteStep { phase, step, name, version } => self.step(phase, &step, &name, version),
             Command::PrepareImage { info, config_drive } => {
                 let node = lock(&self.node).clone();
                 let tools = (self.machine.as_ref(), &self.client, &self.console, self.pace);
@@ -405,14 +376,15 @@ impl Work for Agent {
                 Ok(Value::Null)
             }
             Command::SyncClock => Ok(Value::Null),
-            Command::InstallBootloader { ignore_failure } => {
-                let outcome = self
-                    .deployed_disk()
-                    .and_then(|disk| steps::install_bootloader(self.machine.as_ref(), &self.console, &disk));
-                match outcome {
-                    Err(failure) if ignore_failure => Ok(Value::String(format!("ignored: {failure}"))),
-                    other => other.map(Value::String),
-                }
+            Command::InstallBootloader { ignore_failure } => match self.install_bootloader() {
+                Err(failure) if ignore_failure => Ok(Value::String(format!("ignored: {failure}"))),
+                other => other.map(Value::String),
+            },
+            Command::FinalizeRescue(hash) => {
+                let told = self.machine.open_rescue(&hash).map_err(|why| Failure::new(Kind::Rescue, why))?;
+                self.console.say(&told);
+                self.opened.store(true, Ordering::Release);
+                Ok(Value::String(told))
             }
             Command::PowerOff => Ok(self.leave(Exit::PowerOff)),
             Command::Reboot => Ok(self.leave(Exit::Restart)),

@@ -27,6 +27,10 @@ pub enum Kind {
     Erase,
     /// Cleaning failed.
     Cleaning,
+    /// A service step failed.
+    Servicing,
+    /// The machine's user could not be let in.
+    Rescue,
     /// Partition table, config drive or boot entry could not be made.
     Deployment,
     /// The machine could not be switched off or booted again.
@@ -47,6 +51,8 @@ impl Kind {
             Kind::ImageWrite => ("ImageWriteError", 500, "Error writing image to device"),
             Kind::Erase => ("BlockDeviceEraseError", 500, "Error erasing block device"),
             Kind::Cleaning => ("CleaningError", 500, "Clean step failed"),
+            Kind::Servicing => ("ServicingError", 500, "Service step failed"),
+            Kind::Rescue => ("RescueError", 500, "The rescue system cannot be opened"),
             Kind::Deployment => ("DeploymentError", 500, "Deploy step failed"),
             Kind::Reboot => ("SystemRebootError", 500, "Error rebooting system"),
         }

@@ -2,7 +2,7 @@
 //! images the machine as the appliance tells it. In: the kernel command line, the appliance's answers and commands
 //! (`leasehold_wire::agent`), the machine's devices. Out: an inventory, clean disks, a verified image, a boot entry.
 //! `agent` is the way through it; `service` takes commands, `steps` carries them out with `image`, `disk` and `boot`;
-//! `http` and `tls` speak; `kernel` is the only unsafe code.
+//! `rescue` lets a machine's user in; `http` and `tls` speak; `kernel` is the only unsafe code.
 pub mod agent;
 pub mod appliance;
 pub mod boot;
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod console;
 pub mod disk;
 pub mod failure;
+mod heartbeat;
 pub mod http;
 pub mod image;
 pub mod inventory;
@@ -17,6 +18,7 @@ pub mod kernel;
 pub mod machine;
 pub mod parameters;
 pub mod pulse;
+pub mod rescue;
 pub mod service;
 pub mod steps;
 pub mod tls;

@@ -3,6 +3,7 @@
 
 use crate::boot::{self, Exit, Firmware};
 use crate::disk::{self, Disk, Found};
+use crate::rescue::{self, PasswordHash};
 use std::io;
 use std::path::Path;
 
@@ -22,6 +23,18 @@ pub trait Machine: Send + Sync {
 
     /// `None` when the machine was booted by BIOS.
     fn uefi(&self) -> Option<Option<Firmware>>;
+
+    /// Lets the machine's user in by his password. Returns what he should know; asked again, it does nothing twice.
+    ///
+    /// # Errors
+    /// Why, in words.
+    fn open_rescue(&self, hash: &PasswordHash) -> Result<String, String>;
+
+    /// The appliance is done with the machine: from now on its cards have the addresses of its user's networks.
+    ///
+    /// # Errors
+    /// Why, in words.
+    fn hand_over(&self) -> Result<(), String>;
 
     /// Restarts or switches off; returns only when that is refused.
     ///
@@ -49,6 +62,14 @@ impl Machine for RealMachine {
 
     fn uefi(&self) -> Option<Option<Firmware>> {
         boot::booted_by_uefi().then(Firmware::of_machine)
+    }
+
+    fn open_rescue(&self, hash: &PasswordHash) -> Result<String, String> {
+        rescue::open(hash)
+    }
+
+    fn hand_over(&self) -> Result<(), String> {
+        rescue::hand_over()
     }
 
     fn leave(&self, exit: Exit) -> Result<(), String> {

@@ -5,7 +5,7 @@
 
 use crate::dhcp;
 use crate::image::SECTOR;
-use crate::node::{code, code_of};
+use crate::node::{code, code_of, rescue_file};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use leasehold_agent::agent::{self, Setting};
@@ -16,6 +16,7 @@ use leasehold_agent::http::Client;
 use leasehold_agent::image::Pace;
 use leasehold_agent::machine::Machine;
 use leasehold_agent::pulse::Pulse;
+use leasehold_agent::rescue::PasswordHash;
 use leasehold_agent::{parameters, tls};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use std::path::{Path, PathBuf};
@@ -71,6 +72,11 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
             return Ok(ExitCode::from(code::NO_NETWORK_BOOT));
         }
     };
+    // Of an earlier rescue.
+    match std::fs::remove_file(rescue_file(&arguments.disk)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
     let setting = Setting {
         parameters: parameters::parse(&line)?,
         machine: Arc::new(FileMachine { disk: arguments.disk.clone() }),
@@ -181,6 +187,15 @@ impl Machine for FileMachine {
 
     fn uefi(&self) -> Option<Option<Firmware>> {
         None
+    }
+
+    fn open_rescue(&self, hash: &PasswordHash) -> Result<String, String> {
+        std::fs::write(rescue_file(&self.disk), hash.expose()).map_err(|error| error.to_string())?;
+        Ok("the simulated machine lets its user in".into())
+    }
+
+    fn hand_over(&self) -> Result<(), String> {
+        Ok(())
     }
 
     fn leave(&self, exit: Exit) -> Result<(), String> {

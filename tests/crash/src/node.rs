@@ -11,7 +11,7 @@ use leasehold_protocols::ipmi::sim::{Config, Machine, Sim};
 use leasehold_rack::netns::Namespace;
 use std::fs::File;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +32,11 @@ pub(crate) mod code {
     pub(crate) const NO_NETWORK_BOOT: u8 = 20;
     pub(crate) const POWER_OFF: u8 = 21;
     pub(crate) const RESTART: u8 = 22;
+}
+
+/// Where the machine with this disk keeps the hash of the password by which its user is let in.
+pub(crate) fn rescue_file(disk: &Path) -> PathBuf {
+    disk.with_extension("rescue")
 }
 
 /// The code with which the machine's process leaves.

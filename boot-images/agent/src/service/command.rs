@@ -2,20 +2,42 @@
 
 use crate::failure::{Failure, Kind, OrFailure};
 use crate::image;
+use crate::rescue::PasswordHash;
 use leasehold_wire::agent::{CommandRequest, ImageInfo, LookupNode};
 use serde_json::{Map, Value};
+
+/// What a step is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Between two users.
+    Clean,
+    /// Before a user's image is written.
+    Deploy,
+    /// On a user's machine, which is his again afterwards.
+    Service,
+}
+
+impl Phase {
+    /// The word that names of commands, parameters and results begin with.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Clean => "clean",
+            Phase::Deploy => "deploy",
+            Phase::Service => "service",
+        }
+    }
+}
 
 /// A command whose parameters are all there.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// What cleaning offers.
-    GetCleanSteps,
-    /// What deploying offers.
-    GetDeploySteps,
-    /// One step of cleaning (`true`) or deploying.
+    /// What there is to do.
+    GetSteps(Phase),
+    /// One step.
     ExecuteStep {
-        /// Cleaning, not deploying.
-        clean: bool,
+        /// What it is for.
+        phase: Phase,
         /// As it was given, to be given back.
         step: Value,
         /// The step's name.
@@ -41,6 +63,8 @@ pub enum Command {
         /// The service would go on without it.
         ignore_failure: bool,
     },
+    /// Let the machine's user in.
+    FinalizeRescue(PasswordHash),
     /// Off.
     PowerOff,
     /// Start again, from disk.
@@ -67,10 +91,12 @@ impl Command {
             return Err(Failure::new(Kind::InvalidCommand, "a command's name has the form extension.method"));
         };
         let command = match (extension, method) {
-            ("clean", "get_clean_steps") => Command::GetCleanSteps,
-            ("deploy", "get_deploy_steps") => Command::GetDeploySteps,
-            ("clean", "execute_clean_step") => Self::step(params, true)?,
-            ("deploy", "execute_deploy_step") => Self::step(params, false)?,
+            ("clean", "get_clean_steps") => Command::GetSteps(Phase::Clean),
+            ("deploy", "get_deploy_steps") => Command::GetSteps(Phase::Deploy),
+            ("service", "get_service_steps") => Command::GetSteps(Phase::Service),
+            ("clean", "execute_clean_step") => Self::step(params, Phase::Clean)?,
+            ("deploy", "execute_deploy_step") => Self::step(params, Phase::Deploy)?,
+            ("service", "execute_service_step") => Self::step(params, Phase::Service)?,
             ("standby", "prepare_image") => Self::prepare_image(params)?,
             ("standby", "get_partition_uuids") => Command::GetPartitionUuids,
             ("standby", "sync") => Command::Sync,
@@ -80,7 +106,11 @@ impl Command {
             ("image", "install_bootloader") => Command::InstallBootloader {
                 ignore_failure: params.get("ignore_bootloader_failure").and_then(Value::as_bool).unwrap_or(false),
             },
-            ("clean" | "deploy" | "standby" | "image", _) => {
+            ("rescue", "finalize_rescue") => {
+                let hash = PasswordHash::of_params(params);
+                Command::FinalizeRescue(hash.map_err(|why| Failure::new(Kind::InvalidCommandParams, why))?)
+            }
+            ("clean" | "deploy" | "service" | "standby" | "image" | "rescue", _) => {
                 return Err(Failure::new(Kind::InvalidCommand, format!("unknown command: {}", request.name)));
             }
             _ => {
@@ -91,13 +121,13 @@ impl Command {
         Ok((command, node(params)?))
     }
 
-    fn step(params: &Map<String, Value>, clean: bool) -> Result<Command, Failure> {
+    fn step(params: &Map<String, Value>, phase: Phase) -> Result<Command, Failure> {
         let wrong = |why| Failure::new(Kind::InvalidCommandParams, why);
         let step = params.get("step").filter(|step| step.is_object()).ok_or(wrong("the parameter step is missing"))?;
         let name = step.get("step").and_then(Value::as_str).ok_or(wrong("the step has no name"))?;
-        let version = params.get(if clean { "clean_version" } else { "deploy_version" });
+        let version = params.get(&format!("{}_version", phase.name()));
         Ok(Command::ExecuteStep {
-            clean,
+            phase,
             step: step.clone(),
             name: name.to_owned(),
             version: version.filter(|version| !version.is_null()).cloned(),
@@ -123,11 +153,7 @@ impl Command {
     #[must_use]
     pub fn timing(&self) -> Timing {
         match self {
-            Command::GetCleanSteps
-            | Command::GetDeploySteps
-            | Command::GetPartitionUuids
-            | Command::Sync
-            | Command::SyncClock => Timing::Sync,
+            Command::GetSteps(_) | Command::GetPartitionUuids | Command::Sync | Command::SyncClock => Timing::Sync,
             _ => Timing::Async,
         }
     }
@@ -157,7 +183,7 @@ mod tests {
     fn the_services_commands_are_understood() {
         assert_eq!(
             parse("clean.get_clean_steps", json!({"node": {"uuid": "u"}, "ports": []})).unwrap(),
-            Command::GetCleanSteps
+            Command::GetSteps(Phase::Clean)
         );
         let step = json!({"step": "erase_devices", "priority": 10, "interface": "deploy"});
         let read = parse(
@@ -167,7 +193,12 @@ mod tests {
         .unwrap();
         assert_eq!(
             read,
-            Command::ExecuteStep { clean: true, step, name: "erase_devices".into(), version: Some(json!({"a": "1"})) }
+            Command::ExecuteStep {
+                phase: Phase::Clean,
+                step,
+                name: "erase_devices".into(),
+                version: Some(json!({"a": "1"}))
+            }
         );
         let info = json!({"id": "i", "urls": ["http://x/i"], "checksum": "ab".repeat(32), "disk_format": "raw", "configdrive": "H4s="});
         let Command::PrepareImage { config_drive, .. } =
@@ -185,7 +216,10 @@ mod tests {
         for (name, params, kind) in [
             ("standby", json!({}), Kind::InvalidCommand),
             ("standby.fly", json!({}), Kind::InvalidCommand),
-            ("rescue.finalize_rescue", json!({}), Kind::NotFound),
+            ("raid.create", json!({}), Kind::NotFound),
+            ("rescue.fly", json!({}), Kind::InvalidCommand),
+            ("rescue.finalize_rescue", json!({}), Kind::InvalidCommandParams),
+            ("rescue.finalize_rescue", json!({"rescue_password": "in the clear"}), Kind::InvalidCommandParams),
             ("clean.execute_clean_step", json!({}), Kind::InvalidCommandParams),
             ("clean.execute_clean_step", json!({"step": {"name": "x"}}), Kind::InvalidCommandParams),
             ("standby.prepare_image", json!({}), Kind::InvalidCommandParams),

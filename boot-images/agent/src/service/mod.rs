@@ -6,6 +6,6 @@ mod command;
 mod registry;
 mod server;
 
-pub use command::{Command, Timing};
+pub use command::{Command, Phase, Timing};
 pub use registry::{Registry, Work};
 pub use server::{Server, Service};

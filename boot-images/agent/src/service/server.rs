@@ -7,9 +7,10 @@ use leasehold_wire::agent::{CommandRequest, Fault};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const AT_ONCE: usize = 16;
@@ -33,9 +34,11 @@ pub struct Service {
     pub started_at: f64,
 }
 
-/// The listening service. It ends with the process.
+/// The listening service. It ends when it is closed, or with the process.
 pub struct Server {
     address: SocketAddr,
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
 impl Server {
@@ -47,8 +50,13 @@ impl Server {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let open = Arc::new(AtomicUsize::new(0));
-        std::thread::spawn(move || {
+        let over = Arc::new(AtomicBool::new(false));
+        let closing = Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
+                if closing.load(Ordering::Acquire) {
+                    return;
+                }
                 let Ok(stream) = stream else {
                     // Out of descriptors or memory: let the ones that are open finish.
                     std::thread::sleep(Duration::from_millis(100));
@@ -66,7 +74,19 @@ impl Server {
                 });
             }
         });
-        Ok(Server { address })
+        Ok(Server { address, over, thread })
+    }
+
+    /// Takes nothing any more; returns when the port is free.
+    pub fn close(self) {
+        self.over.store(true, Ordering::Release);
+        let own =
+            if self.address.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
+        // The thread looks when somebody calls. Should this call not come through, the next stranger's is the one that it
+        // is not answered to.
+        if TcpStream::connect_timeout(&SocketAddr::new(own, self.address.port()), SILENCE).is_ok() {
+            let _ = self.thread.join();
+        }
     }
 
     /// Where it listens.

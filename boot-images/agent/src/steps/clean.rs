@@ -4,6 +4,7 @@ use crate::console::Console;
 use crate::disk::{self, Found};
 use crate::failure::{Failure, Kind, OrFailure};
 use crate::machine::Machine;
+use crate::service::Phase;
 use leasehold_wire::agent::Step;
 use serde_json::Value;
 use std::sync::Mutex;
@@ -15,17 +16,21 @@ pub const STEPS_VERSION: &str = "1.0";
 /// Disks that are erased at once.
 const AT_ONCE: usize = 4;
 
-/// The steps on offer; `clean` with the priorities of a cleaning, else to be asked for by name.
+/// The steps on offer; with the priorities of a cleaning, else to be asked for by name. A user's disks are not erased by a
+/// service: as with the stock agent, what could do so is no service step.
 #[must_use]
-pub fn steps(clean: bool) -> Vec<Step> {
+pub fn steps(phase: Phase) -> Vec<Step> {
     let step = |name: &str, priority| Step {
         step: name.to_owned(),
-        priority: if clean { priority } else { 0 },
+        priority: if phase == Phase::Clean { priority } else { 0 },
         interface: "deploy".to_owned(),
         reboot_requested: false,
         abortable: true,
     };
-    vec![step("erase_devices_metadata", 99), step("erase_devices", 10)]
+    match phase {
+        Phase::Clean | Phase::Deploy => vec![step("erase_devices_metadata", 99), step("erase_devices", 10)],
+        Phase::Service => vec![step("clean_uefi_nvram", 0)],
+    }
 }
 
 /// Clears partition tables and signatures of every disk, and reads back.

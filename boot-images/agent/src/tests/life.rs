@@ -16,6 +16,7 @@ use leasehold_wire::agent::{CommandList, CommandResult, CommandStatus, Heartbeat
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -31,6 +32,9 @@ struct Bench {
     server: TestServer,
     machine: Arc<FileMachine>,
     heartbeats: Receiver<Heartbeat>,
+    rescues: Receiver<String>,
+    /// The appliance takes no more heartbeats of this boot.
+    over: Arc<AtomicBool>,
     seen: Arc<Mutex<Vec<Seen>>>,
     said: Kept,
     pulse: Pulse,
@@ -50,7 +54,9 @@ fn bench(parameters: &str, lookups: Vec<Answer>, image: fn(&Path) -> Vec<u8>) ->
     let firmware = folder.path().join("efivars");
     std::fs::create_dir(&firmware).unwrap();
     let disks = vec![dirty_disk(folder.path(), "a", 40 * MIB), dirty_disk(folder.path(), "b", 24 * MIB)];
-    let machine = Arc::new(FileMachine { disks, sector: 512, firmware: Some(firmware), left: Mutex::new(Vec::new()) });
+    let (sender, rescues) = channel();
+    let (left, sender) = (Mutex::default(), Mutex::new(sender));
+    let machine = Arc::new(FileMachine { disks, sector: 512, firmware: Some(firmware), left, rescues: sender });
 
     let (map, data) = packed(&image(folder.path()));
     let map = serde_json::to_vec(&map).unwrap();
@@ -58,6 +64,8 @@ fn bench(parameters: &str, lookups: Vec<Answer>, image: fn(&Path) -> Vec<u8>) ->
     let (beats, heartbeats) = channel();
     let beats = Mutex::new(beats);
     let (log, lookups) = (Arc::clone(&seen), Mutex::new(VecDeque::from(lookups)));
+    let over = Arc::new(AtomicBool::new(false));
+    let no_more = Arc::clone(&over);
     let server = TestServer::start(move |request: &Request| {
         log.lock().unwrap().push((request.head.target.clone(), request.body.clone()));
         let path = request.head.target.split('?').next().unwrap();
@@ -70,6 +78,9 @@ fn bench(parameters: &str, lookups: Vec<Answer>, image: fn(&Path) -> Vec<u8>) ->
                     json!({"node": {"uuid": "node-1"}, "config": {"heartbeat_timeout": 300, "agent_token": "******"}}),
                 )
             }),
+            "/v1/heartbeat/node-1" if no_more.load(Ordering::SeqCst) => {
+                json(401, json!({"error_message": {"faultstring": "The agent token is not valid"}}))
+            }
             "/v1/heartbeat/node-1" => {
                 assert_eq!(request.head.field("x-openstack-ironic-api-version"), Some("1.72"));
                 beats.lock().unwrap().send(serde_json::from_slice(&request.body).unwrap()).unwrap();
@@ -93,7 +104,7 @@ fn bench(parameters: &str, lookups: Vec<Answer>, image: fn(&Path) -> Vec<u8>) ->
         pulse: pulse.clone(),
     };
     let thread = std::thread::spawn(move || run(setting));
-    Bench { server, machine, heartbeats, seen, said, pulse, thread, folder }
+    Bench { server, machine, heartbeats, rescues, over, seen, said, pulse, thread, folder }
 }
 
 /// The appliance's side of the command service.
@@ -178,7 +189,7 @@ fn from_inspection_to_restart() {
         (json!({"name": "standby.sync"}), 400),
         (json!({"name": "standby.sync", "params": []}), 400),
         (json!({"name": "standby.fly", "params": {}}), 400),
-        (json!({"name": "rescue.me", "params": {}}), 404),
+        (json!({"name": "raid.fly", "params": {}}), 404),
         (json!({"name": "standby.prepare_image", "params": {"image_info": {"urls": []}}}), 400),
     ] {
         assert_eq!(commander.call("POST", &with_token("/v1/commands/"), &body).0, status, "{body}");
@@ -277,6 +288,56 @@ fn a_failed_deployment_leaves_no_table_and_says_why() {
     commander.good("standby.power_off", json!({}));
     assert_eq!(bench.thread.join().unwrap(), Ok(()));
     assert_eq!(*bench.machine.left.lock().unwrap(), [Exit::PowerOff]);
+}
+
+/// The user is let in; the agent takes commands until the appliance has noted it, then it closes for good.
+#[test]
+fn a_rescue_is_opened_and_handed_over() {
+    let bench = bench(&format!("ipa-agent-token={TOKEN}"), vec![], image_512);
+    let commander = Commander::of(&bench.heartbeats.recv_timeout(DEADLINE).unwrap());
+    let in_the_clear = json!({"name": "rescue.finalize_rescue", "params": {"rescue_password": "a word"}});
+    let with_token = format!("/v1/commands/?agent_token={TOKEN}");
+    let (status, why) = commander.call("POST", &with_token, &in_the_clear);
+    assert!(status == 400 && !why.to_string().contains("a word"), "{why}");
+    let hash = "$6$salt$hash";
+    let params = json!({"rescue_password": hash, "hashed": true});
+    let opened = commander.good("rescue.finalize_rescue", params.clone());
+    assert_eq!(opened["result"], "finalize_rescue: let in");
+    assert_eq!(bench.rescues.recv_timeout(DEADLINE).unwrap(), hash);
+    // An appliance that was killed before it could note it asks again: the work is not done twice.
+    bench.heartbeats.recv_timeout(DEADLINE).unwrap();
+    assert_eq!(commander.good("rescue.finalize_rescue", params), opened);
+    bench.over.store(true, Ordering::SeqCst);
+    assert_eq!(bench.rescues.recv_timeout(DEADLINE).unwrap(), "handed over");
+    let refused = commander.client.call("GET", &format!("{}/v1/status", commander.url), &[], &[], 1000);
+    assert!(refused.is_err(), "the agent still answers");
+    let said = bench.said.text();
+    assert!(said.contains("let in") && !said.contains(hash), "{said}");
+    bench.pulse.end();
+    assert_eq!(bench.thread.join().unwrap(), Ok(()));
+    assert!(bench.machine.left.lock().unwrap().is_empty());
+}
+
+/// A service offers what leaves the user's data alone.
+#[test]
+fn a_service_leaves_the_disks_alone() {
+    let bench = bench(&format!("ipa-agent-token={TOKEN}"), vec![], image_512);
+    let commander = Commander::of(&bench.heartbeats.recv_timeout(DEADLINE).unwrap());
+    let offer = commander.good("service.get_service_steps", json!({"node": {"uuid": "node-1"}, "ports": []}));
+    assert_eq!(offer["service_steps"]["leasehold"][0]["step"], "clean_uefi_nvram");
+    let step = |name: &str| json!({"step": {"step": name, "interface": "deploy"}, "ports": []});
+    let erase = commander.command("service.execute_service_step", step("erase_devices"));
+    assert_eq!(erase.command_status, CommandStatus::Failed);
+    assert!(erase.error_text().unwrap().contains("it has clean_uefi_nvram"), "{erase:?}");
+    // Nothing is deployed on these disks: firmware is not told of a system that is not there.
+    let nothing = commander.command("service.execute_service_step", step("clean_uefi_nvram"));
+    assert!(nothing.error_text().unwrap().contains("no EFI system partition"), "{nothing:?}");
+    let image = std::fs::read(bench.folder.path().join("image")).unwrap();
+    std::fs::write(&bench.machine.disks[1], image).unwrap();
+    let done = commander.good("service.execute_service_step", step("clean_uefi_nvram"));
+    assert!(done["service_result"].as_str().unwrap().contains("\\EFI\\BOOT\\BOOTX64.EFI first"), "{done}");
+    bench.pulse.end();
+    assert_eq!(bench.thread.join().unwrap(), Ok(()));
 }
 
 #[test]
