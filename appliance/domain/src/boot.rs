@@ -300,6 +300,8 @@ pub struct Initrd {
 pub struct AgentSource {
     pub kernel_url: String,
     pub initrds: Vec<Initrd>,
+    /// What comes on top where the machine's user is to be let in.
+    pub rescue: Option<Initrd>,
     /// Where the agent finds our API, such as `https://10.0.0.1:6385`.
     pub api_url: String,
     /// Where it reports what the machine consists of.
@@ -337,7 +339,10 @@ pub fn boot_script(
             Some(token) => BootScript::Agent {
                 title: format!("node {} starts its agent", node.title()),
                 kernel: source.kernel_url.clone(),
-                initrds: source.initrds.clone(),
+                initrds: {
+                    let rescue = source.rescue.as_ref().filter(|_| job.kind == JobKind::Rescue);
+                    source.initrds.iter().chain(rescue).cloned().collect()
+                },
                 arguments: agent_arguments(mac, &job, source, token),
             },
             None => BootScript::Refuse {

@@ -25,6 +25,7 @@ fn agent_source() -> AgentSource {
     AgentSource {
         kernel_url: "http://10.0.0.1/k".into(),
         initrds: vec![Initrd { url: "http://10.0.0.1/i".into(), condition: InitrdCondition::Always }],
+        rescue: Some(Initrd { url: "http://10.0.0.1/rescue".into(), condition: InitrdCondition::Always }),
         api_url: "https://10.0.0.1:6385".into(),
         inspection_url: "https://10.0.0.1:6385/v1/continue_inspection".into(),
         pin: Some("ab12".into()),
@@ -214,6 +215,18 @@ fn the_agents_script() {
     let script = boot_script(&deploying, MAC, UnknownMachines::NoBoot, &agent_source(), |_, _| Some("t".into()));
     let BootScript::Agent { arguments, .. } = script else { panic!("{script:?}") };
     assert!(arguments.iter().all(|argument| argument.key != "ipa-inspection-callback-url"));
+}
+
+#[test]
+fn only_a_rescue_loads_what_lets_a_user_in() {
+    let loaded = |kind| {
+        let view = view(true, Some((kind, StepName::AwaitAgent)));
+        let script = boot_script(&view, MAC, UnknownMachines::NoBoot, &agent_source(), |_, _| Some("t".into()));
+        let BootScript::Agent { initrds, .. } = script else { panic!("{script:?}") };
+        initrds.into_iter().map(|initrd| initrd.url).collect::<Vec<_>>()
+    };
+    assert_eq!(loaded(JobKind::Rescue), ["http://10.0.0.1/i", "http://10.0.0.1/rescue"]);
+    assert_eq!(loaded(JobKind::Service), ["http://10.0.0.1/i"]);
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl Driver {
             (Interface::Management | Interface::Power, "ipmi") => &["ipmitool"],
             (Interface::Management | Interface::Power, _) => &["redfish"],
             (Interface::Raid, _) => &["no-raid"],
-            (Interface::Rescue, _) => &["no-rescue"],
+            (Interface::Rescue, _) => &["agent", "no-rescue"],
             (Interface::Vendor, "ipmi") => &["ipmitool", "no-vendor"],
             (Interface::Vendor, _) => &["redfish", "no-vendor"],
         }

@@ -29,6 +29,8 @@ pub enum JobKind {
     Unrescue,
     /// Steps on a user's machine, which is his again afterwards.
     Service,
+    /// Back to the machine's own system after a service that failed.
+    Return,
     /// A change of power that a user asked for.
     Power(PowerTarget),
     /// After an abort: the machine must not go on booting into a job that is no more.
@@ -202,8 +204,10 @@ pub struct JobInput {
     pub deploy_steps: Vec<Value>,
     /// Steps of a `Service` job, in the same form.
     pub service_steps: Vec<Value>,
-    /// The user's password in the rescue system.
+    /// The hash of the user's password in the rescue system; the password itself is kept nowhere.
     pub rescue_password: Option<Sealed>,
+    /// How many steps of a list that hold the job somebody has let go on.
+    pub holds_passed: u32,
     /// Deploy even where this image already is (`rebuild`).
     pub rebuild: bool,
     /// How long a soft power change may take, in seconds.
@@ -259,7 +263,7 @@ pub fn plan(kind: JobKind, wipe: bool) -> Vec<StepName> {
         JobKind::Power(_) => vec![ChangePower],
         JobKind::Stop => vec![PowerOff],
         JobKind::Rescue => vec![BootFromNetwork, PowerCycle, AwaitAgent, OpenRescue],
-        JobKind::Unrescue => vec![PowerOff, BootFromDisk, PowerOn],
+        JobKind::Unrescue | JobKind::Return => vec![PowerOff, BootFromDisk, PowerOn],
         JobKind::Service => {
             vec![BootFromNetwork, PowerCycle, AwaitAgent, RunService, PowerOff, BootFromDisk, PowerOn]
         }
@@ -311,7 +315,7 @@ mod tests {
     #[test]
     fn step_names_are_what_is_stored() {
         let kinds = [JobKind::Verify, JobKind::Inspect, JobKind::Deploy, JobKind::Undeploy, JobKind::Stop];
-        for kind in kinds.into_iter().chain([JobKind::Rescue, JobKind::Unrescue, JobKind::Service]) {
+        for kind in kinds.into_iter().chain([JobKind::Rescue, JobKind::Unrescue, JobKind::Service, JobKind::Return]) {
             for step in plan(kind, true) {
                 assert_eq!(serde_json::to_value(step).expect("a string"), step.name());
             }

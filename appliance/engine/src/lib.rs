@@ -10,6 +10,7 @@ pub mod config_drive;
 pub mod diagnosis;
 pub mod images;
 mod power_sync;
+pub mod rescue;
 mod runner;
 mod steps;
 mod supervisor;

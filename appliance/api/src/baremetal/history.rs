@@ -40,7 +40,7 @@ fn state_after(job: &Job) -> Option<&'static str> {
         JobKind::Undeploy => ("available", "error"),
         // What it was for is not on its record.
         JobKind::Clean => return if done { None } else { Some("clean failed") },
-        JobKind::Power(_) | JobKind::Stop => return None,
+        JobKind::Power(_) | JobKind::Stop | JobKind::Return => return None,
     };
     Some(if done { good } else { bad })
 }

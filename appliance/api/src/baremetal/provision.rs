@@ -17,9 +17,10 @@ use leasehold_domain::command::Command;
 use leasehold_domain::driver;
 use leasehold_domain::id::JobId;
 use leasehold_domain::job::JobInput;
-use leasehold_domain::node::Node;
+use leasehold_domain::node::{Node, Sealed};
 use leasehold_domain::provision::{ProvisionState, Verb};
 use leasehold_engine::config_drive;
+use leasehold_engine::rescue::{RescuePasswordError, keep_password};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -145,12 +146,7 @@ async fn job_input(
             ("disable_ramdisk", Verb::Clean) => no_ramdisk(asked, 70, node, value)?,
             ("disable_ramdisk", Verb::Service) => no_ramdisk(asked, 108, node, value)?,
             ("rescue_password", Verb::Rescue) => {
-                let text = value.as_str().filter(|text| !text.trim().is_empty());
-                let text = text.ok_or_else(|| ApiError::bad_request("rescue_password must be a non-empty string."))?;
-                let context = [b"rescue".as_slice(), job.0.as_bytes()];
-                let sealed = api.engine.seal(text.as_bytes(), &context);
-                let broken = |error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}"));
-                input.rescue_password = Some(sealed.map_err(broken)?);
+                input.rescue_password = Some(kept_password(api, job, value).await?);
             }
             ("runbook", Verb::Clean | Verb::Service) => {}
             _ => {
@@ -174,6 +170,18 @@ async fn job_input(
         "A non-empty \"{missing}\" is required when setting target provision state to {}.",
         verb.name()
     )))
+}
+
+/// The password of a rescue, hashed and sealed: from here on nobody knows it.
+async fn kept_password(api: &Api, job: JobId, value: &Value) -> Result<Sealed, ApiError> {
+    let password = value.as_str().unwrap_or_default().to_owned();
+    let sealer = api.engine.sealer.clone();
+    let kept = tokio::task::spawn_blocking(move || keep_password(&sealer, job, &password)).await;
+    let broken = |error: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error);
+    kept.map_err(|error| broken(error.to_string()))?.map_err(|error| match error {
+        RescuePasswordError::Form => ApiError::bad_request(format!("{error}.")),
+        error => broken(error.to_string()),
+    })
 }
 
 /// Every step here but those of a machine that is not there is carried out by an agent, which runs in the ramdisk.

@@ -5,7 +5,7 @@ use super::states::unsupported;
 use crate::Api;
 use crate::error::ApiError;
 use leasehold_domain::driver;
-use leasehold_domain::hardware::INTERFACES;
+use leasehold_domain::hardware::{INTERFACES, ServiceStep};
 use leasehold_domain::job::JobInput;
 use leasehold_domain::node::Node;
 use leasehold_domain::provision::Verb;
@@ -87,7 +87,14 @@ fn check_known(list: List, step: &Map<String, Value>, node: &Node) -> Result<(),
     if list == List::Clean && interface == "deploy" && AGENT.contains(&name) {
         return Ok(());
     }
+    if list == List::Service && ServiceStep::find(&Value::Object(step.clone())).is_some() {
+        return Ok(());
+    }
     let known = match list {
+        List::Service => {
+            let names = ServiceStep::names();
+            format!("the service step {interface}.{name} with such arguments; it has {names}, without any")
+        }
         List::Clean => format!("the {} step {interface}.{name}; it has deploy.{}", "clean", AGENT.join(", deploy.")),
         _ => format!("the step {interface}.{name} among {}", list.name()),
     };
@@ -160,6 +167,8 @@ mod tests {
         let real = node("ipmi");
         assert!(read(List::Clean, &step("deploy", "erase_devices"), &real).is_ok());
         assert!(read(List::Clean, &step("bios", "apply"), &real).is_err());
-        assert!(read(List::Service, &step("deploy", "erase_devices"), &real).is_err());
+        assert!(read(List::Service, &step("deploy", "clean_uefi_nvram"), &real).is_ok());
+        let refused = read(List::Service, &step("deploy", "erase_devices"), &real).expect_err("a user's disks").message;
+        assert!(refused.contains("power.hold, deploy.clean_uefi_nvram"), "{refused}");
     }
 }

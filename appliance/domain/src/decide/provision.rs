@@ -66,8 +66,8 @@ impl Room<'_> {
             ProvisionState::Rescuing => Some(JobKind::Rescue),
             ProvisionState::Unrescuing => Some(JobKind::Unrescue),
             ProvisionState::Servicing => Some(JobKind::Service),
-            // A user's machine that was serviced in vain is his again.
-            ProvisionState::Active => None,
+            // A user's machine that was serviced in vain is his again, and starts its own system.
+            ProvisionState::Active => Some(JobKind::Return),
             _ if verb == Verb::Abort => {
                 changed.last_error =
                     Some(format!("Aborted by {} while in \"{}\".", self.context.actor, node.provision_state.name()));
@@ -94,8 +94,13 @@ impl Room<'_> {
         Ok(Answer::Node(self.put_node(changed)))
     }
 
-    /// The job that held itself goes on where it is.
+    /// The job that held itself goes on where it is. It counts, so that it is not held there again after a restart.
     fn let_go_on(&mut self, node: &Node, next: Standing) -> Result<Answer, Refusal> {
+        if let Some(job) = self.view.running_job(node) {
+            let mut job = (**job).clone();
+            job.input.holds_passed += 1;
+            self.changes.push(Change::PutJob(Arc::new(job)));
+        }
         let mut changed = node.clone();
         self.move_to(&mut changed, next);
         Ok(Answer::Node(self.put_node(changed)))
@@ -111,7 +116,7 @@ impl Room<'_> {
     }
 
     fn check_verb(&self, node: &Node, verb: Verb) -> Result<(), Refusal> {
-        use Verb::{Clean, Deploy, Provide, Rebuild, Rescue, Service, Unrescue};
+        use Verb::{Clean, Deploy, Inspect, Provide, Rebuild, Rescue, Service, Unrescue};
         let title = node.title();
         let fake = driver::is_fake(&node.settings.driver);
         if node.maintenance && matches!(verb, Deploy | Rebuild | Clean | Provide | Rescue | Unrescue | Service) {
@@ -128,16 +133,15 @@ impl Room<'_> {
             return Err(Refusal::Invalid(format!("Node {title} is retired and can not become available.")));
         }
         let lacks = match verb {
-            Verb::Inspect if node.settings.lacks(Interface::Inspect) => Some("inspection"),
+            Inspect if node.settings.lacks(Interface::Inspect) => Some("inspection"),
             Rescue if node.settings.lacks(Interface::Rescue) => Some("rescue"),
-            Service if !fake => Some("service steps"),
             _ => None,
         };
         if let Some(what) = lacks {
             let driver = &node.settings.driver;
             return Err(Refusal::Invalid(format!("The driver {driver} of node {title} does not support {what}.")));
         }
-        let boots_ramdisk = matches!(verb, Verb::Inspect | Verb::Clean | Verb::Provide | Verb::Deploy | Verb::Rebuild);
+        let boots_ramdisk = matches!(verb, Inspect | Clean | Provide | Deploy | Rebuild | Rescue | Service);
         let has_boot_port = self.view.ports_of(node.id).any(|port| port.settings.pxe_enabled);
         if boots_ramdisk && !fake && !has_boot_port {
             return Err(Refusal::Invalid(format!(

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
 
+mod rescue;
+
 const NODE: NodeId = NodeId(Uuid::from_u128(1));
 
 struct World {

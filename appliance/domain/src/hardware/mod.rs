@@ -12,6 +12,7 @@ mod record;
 mod rows;
 pub mod rules;
 mod runbook;
+mod service;
 mod steps;
 mod volume;
 
@@ -23,6 +24,7 @@ pub use portgroup::{DEFAULT_MODE, PORTGROUP_ADDRESS, PORTGROUP_NAME, Portgroup};
 pub use record::{Kind, Record, RecordId, Table};
 pub use rows::{Catalogue, HardwareKey, HardwareRow};
 pub use runbook::{RUNBOOK_NAME, Runbook};
+pub use service::ServiceStep;
 pub use steps::{INTERFACES, Step, check_traits, deploy_steps, is_trait_name};
 pub use volume::{VolumeConnector, VolumeTarget, boot_volume};
 

@@ -4,6 +4,7 @@ use super::{Place, TenantPort};
 use crate::address::Subnet as Cidr;
 use crate::driver::Interface;
 use crate::id::NodeId;
+use crate::job::{Job, JobKind, StepName};
 use crate::mac::Mac;
 use crate::node::Node;
 use crate::port::Port;
@@ -23,9 +24,9 @@ pub struct Vif<'a> {
 }
 
 impl Vif<'_> {
-    /// Traffic of the network reaches the machine's own system, as far as the appliance can know.
+    /// Traffic of the network reaches the machine's user, as far as the appliance can know.
     pub fn is_live(&self) -> bool {
-        self.node.provision_state == ProvisionState::Active
+        matches!(self.node.provision_state, ProvisionState::Active | ProvisionState::Rescue)
     }
 }
 
@@ -107,7 +108,7 @@ pub fn may_attach(view: &View, node: &Node, port: &TenantPort, wanted: Option<Pl
 }
 
 /// The address that the machine behind this card has by its networks, on a wire with this network: once it runs its own
-/// system, and the ramdisk no more.
+/// system, or its user has been let into the ramdisk.
 pub fn tenant_address(view: &View, mac: Mac, wire: Cidr) -> Option<Ipv4Addr> {
     if !view.network.has_attachments() {
         return None;
@@ -140,15 +141,17 @@ fn attached_at<'a>(view: &'a View, card: &Port) -> Option<&'a Arc<TenantPort>> {
     view.network.attached_to(Place::Port(card.id)).or_else(group)
 }
 
-/// The machine runs its user's system: it is deployed and no job makes it boot into something else.
+/// The machine is in its user's hands: it runs his system, or the ramdisk as his rescue system, and no job makes it boot
+/// into something else.
 fn is_its_own(view: &View, node: &Node) -> bool {
-    let boots = |job: &Arc<crate::job::Job>| job.steps.iter().any(|step| step.name.waits_for_machine());
-    let is_up = matches!(node.provision_state, ProvisionState::Active | ProvisionState::Deploying);
+    use ProvisionState::{Active, Deploying, Rescue, Servicing, Unrescuing};
+    let boots = |job: &Job| job.steps.iter().any(|step| step.name.waits_for_machine()) || job.kind == JobKind::Unrescue;
     match view.running_job(node) {
-        // The last step of a deployment starts the machine from its disk.
+        // The last step of a deployment, a service or the end of a rescue starts the machine from its disk.
         Some(job) if boots(job) => {
-            is_up && job.current().is_some_and(|step| step.name == crate::job::StepName::PowerOn)
+            matches!(node.provision_state, Active | Deploying | Servicing | Unrescuing)
+                && job.current().is_some_and(|step| step.name == StepName::PowerOn)
         }
-        _ => node.provision_state == ProvisionState::Active,
+        _ => matches!(node.provision_state, Active | Rescue),
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn contact(engine: &Engine, job: &Job) -> Result<AgentContact, String
 
 /// Gives a command, or takes up the one that was given before, and follows it to its end. `nth`: which occurrence of
 /// the command in this boot it is, counted from 0.
-async fn carry_out(
+pub(super) async fn carry_out(
     engine: &Engine,
     job: &Job,
     step: StepName,
@@ -91,7 +91,7 @@ async fn report_progress(engine: &Engine, job: &Job, step: StepName, command: &C
     }
 }
 
-fn object(value: Value) -> Map<String, Value> {
+pub(super) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         _ => Map::new(),
@@ -99,7 +99,7 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 /// What Ironic passes of a node to an agent's steps.
-fn node_for_agent(node: &Node) -> Value {
+pub(super) fn node_for_agent(node: &Node) -> Value {
     json!({
         "uuid": node.id.to_string(),
         "properties": node.settings.properties,
@@ -135,10 +135,12 @@ pub(super) async fn wipe(engine: &Engine, job: &Job) -> Outcome {
 }
 
 /// Our agent describes a result in words.
-fn describe(result: &Value) -> Option<String> {
+pub(super) fn describe(result: &Value) -> Option<String> {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     text(result).or_else(|| {
-        ["clean_result", "deploy_result", "result", "message"].iter().find_map(|key| text(result.get(key)?))
+        ["clean_result", "deploy_result", "service_result", "result", "message"]
+            .iter()
+            .find_map(|key| text(result.get(key)?))
     })
 }
 

@@ -117,9 +117,31 @@ async fn switch(engine: &Engine, node: &Node, target: PowerTarget) -> Result<(),
     .await
 }
 
-pub(super) async fn power_off(engine: &Engine, node: &Node) -> Outcome {
+/// Off. A user's own rescue system is asked first, for what he has written may not be on his disks yet.
+pub(super) async fn power_off(engine: &Engine, job: &Job, node: &Node) -> Outcome {
+    if job.kind == JobKind::Unrescue {
+        shut_down(engine, node).await;
+    }
+    cut_power(engine, node).await
+}
+
+/// Off, whatever runs.
+pub(super) async fn cut_power(engine: &Engine, node: &Node) -> Outcome {
     switch(engine, node, PowerTarget::Off).await?;
     Ok(None)
+}
+
+/// Asks what runs on the machine to shut down, and gives it the time that a user's system has for that. Whatever comes of
+/// it, the step that follows switches the machine off.
+async fn shut_down(engine: &Engine, node: &Node) {
+    let patience = engine.settings.soft_off_patience;
+    let asked = async {
+        let bmc = engine.bmcs.of(node).map_err(|error| error.to_string())?;
+        power_off_soft_then_hard(bmc.as_ref(), patience).await.map_err(|error| error.to_string())
+    };
+    if let Err(why) = asked.await {
+        tracing::info!(node = node.title(), why, "the machine could not be asked to shut down");
+    }
 }
 
 pub(super) async fn power_on(engine: &Engine, node: &Node) -> Outcome {
@@ -127,8 +149,12 @@ pub(super) async fn power_on(engine: &Engine, node: &Node) -> Outcome {
     Ok(None)
 }
 
-/// Off and on, whatever it was: the machine starts afresh with the boot secret of this boot.
+/// Off and on, whatever it was: the machine starts afresh with the boot secret of this boot. A system that is to be
+/// serviced shuts down in order; one that is to be rescued may not be able to.
 pub(super) async fn start_from_network(engine: &Engine, job: &Job, node: &Node) -> Outcome {
+    if job.kind == JobKind::Service && job.current().is_some_and(|step| step.attempts == 1) {
+        shut_down(engine, node).await;
+    }
     switch(engine, node, PowerTarget::Off).await?;
     // An attempt that a restart of the appliance cut short may have started the machine already, and that start has
     // used the setting for the next boot up.

@@ -1,8 +1,7 @@
 //! Steps that an agent would carry out, on a node without a machine: they take their time, or fail, as was set.
 
-use super::Outcome;
+use super::{Outcome, hold};
 use crate::Engine;
-use leasehold_domain::command::Command;
 use leasehold_domain::job::{Job, JobKind, StepName};
 use leasehold_domain::node::Node;
 use leasehold_drivers::bmc::fake::{Settings, Work};
@@ -30,26 +29,10 @@ pub(super) async fn perform(engine: &Engine, job: &Job, node: &Node, work: Work)
         Work::Service => job.input.service_steps.as_slice(),
         _ => &[],
     };
-    for step in named {
-        if step.get("step").and_then(Value::as_str) == Some("hold") {
-            hold(engine, job).await?;
-        }
+    let holds = named.iter().filter(|step| step.get("step").and_then(Value::as_str) == Some("hold"));
+    for (nth, _) in (0..).zip(holds) {
+        hold::wait(engine, job, nth).await?;
     }
     settings.work(work).await?;
     Ok(Some(format!("{}: there is no machine", work.name())))
-}
-
-/// Returns when the node is held no more.
-async fn hold(engine: &Engine, job: &Job) -> Result<(), String> {
-    let mut feed = engine.store.subscribe();
-    let is_held = || engine.view().node(job.node).is_some_and(|node| node.provision_state.is_held());
-    if !is_held() {
-        engine.tell(Command::HoldJob { job: job.id }).await.map_err(|error| error.to_string())?;
-    }
-    while is_held() {
-        if feed.next().await.is_none() {
-            return std::future::pending().await;
-        }
-    }
-    Ok(())
 }

@@ -6,6 +6,9 @@
 mod agent;
 mod bmc;
 mod fake;
+mod hold;
+mod rescue;
+mod service;
 mod wait;
 
 use crate::{Engine, diagnosis};
@@ -38,7 +41,7 @@ pub(crate) async fn perform(engine: &Engine, job: &Job, step: StepName, taken_up
         StepName::PowerCycle => bmc::start_from_network(engine, job, &node).await,
         StepName::PowerOff => {
             agent::flush(engine, job).await;
-            bmc::power_off(engine, &node).await
+            bmc::power_off(engine, job, &node).await
         }
         StepName::PowerOn => bmc::power_on(engine, &node).await,
         StepName::ChangePower => bmc::change_power(engine, job, &node).await,
@@ -48,9 +51,8 @@ pub(crate) async fn perform(engine: &Engine, job: &Job, step: StepName, taken_up
         StepName::InstallBootloader => agent::install_bootloader(engine, job).await,
         StepName::AwaitAgent | StepName::AwaitInventory => wait::for_machine(engine, job, step, taken_up).await,
         StepName::ReleaseInstance => Ok(None),
-        StepName::OpenRescue | StepName::RunService => {
-            Err(format!("The driver {} can not do that.", node.settings.driver))
-        }
+        StepName::OpenRescue => rescue::open(engine, job).await,
+        StepName::RunService => service::run(engine, job).await,
         StepName::Unknown => Err("This step belongs to another version of the program.".into()),
     }
 }
@@ -85,7 +87,7 @@ pub(crate) async fn stop_machine(engine: &Engine, job: &Job) {
     }
     let Ok(node) = node_of(engine, job) else { return };
     // A dead BMC must not keep the failure from being told.
-    match tokio::time::timeout(STOP_PATIENCE, bmc::power_off(engine, &node)).await {
+    match tokio::time::timeout(STOP_PATIENCE, bmc::cut_power(engine, &node)).await {
         Ok(Ok(_)) => {}
         Ok(Err(why)) => tracing::warn!(node = node.title(), why, "could not power off after a failure"),
         Err(_) => tracing::warn!(node = node.title(), "its BMC did not power it off in time after a failure"),

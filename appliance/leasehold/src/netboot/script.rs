@@ -21,6 +21,8 @@ const KERNEL: &str = "agent/x86_64/vmlinuz";
 const RAMDISK: &str = "agent/x86_64/initramfs";
 /// Drivers of real hardware; fetched only there.
 const DRIVERS: &str = "agent/x86_64/drivers";
+/// What a machine's user works with in a rescue; fetched only then.
+const RESCUE: &str = "agent/x86_64/rescue";
 
 /// Everything that the scripts of all interfaces share.
 #[derive(Clone)]
@@ -60,6 +62,10 @@ impl InterfaceScripts {
         AgentSource {
             kernel_url: format!("{files}/{KERNEL}"),
             initrds,
+            rescue: self.shared.files.lookup(RESCUE.as_bytes()).is_ok().then(|| Initrd {
+                url: format!("{files}/{RESCUE}"),
+                condition: InitrdCondition::Always,
+            }),
             inspection_url: format!("{api}/v1/continue_inspection{query}"),
             api_url: api,
             pin: Some(self.shared.pin.clone()),

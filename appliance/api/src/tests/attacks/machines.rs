@@ -9,6 +9,7 @@ fn source() -> AgentSource {
     AgentSource {
         kernel_url: "http://10.0.0.1/boot/k".into(),
         initrds: Vec::new(),
+        rescue: None,
         api_url: "https://10.0.0.1:8444".into(),
         inspection_url: "https://10.0.0.1:8444/v1/continue_inspection".into(),
         pin: None,

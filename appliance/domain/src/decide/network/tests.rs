@@ -217,6 +217,16 @@ fn a_machine_has_the_address_of_its_network_while_it_is_its_users() {
         crate::network::is_anothers(&view, wanted, Mac([2; 6]), wire)
             && !crate::network::is_anothers(&view, wanted, mac, wire)
     );
+    let active = view.node(one).expect("there").clone();
+    for (state, its_own) in [
+        (ProvisionState::Rescue, true),
+        (ProvisionState::RescueFailed, false),
+        (ProvisionState::ServiceFailed, false),
+        (ProvisionState::Active, true),
+    ] {
+        view.apply(&Change::PutNode(Arc::new(Node { provision_state: state, ..(*active).clone() })));
+        assert_eq!(tenant_address(&view, mac, wire).is_some(), its_own, "{state:?}");
+    }
     let job = JobId(Uuid::from_u128(77));
     let input = Box::new(JobInput::default());
     give(&mut view, Command::Provision { node: one, verb: Verb::Undeploy, job, input }).expect("begun");
