@@ -35,7 +35,7 @@ impl Committer {
         self.fold(idle);
         let refused = !self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         if refused && self.last_flush.elapsed() >= self.options.gather_refusals {
-            self.flush_refusals();
+            self.flush_refusals(false);
         }
         if self.last_trim.elapsed() >= self.options.trim_every {
             self.last_trim = Instant::now();

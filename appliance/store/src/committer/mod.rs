@@ -107,7 +107,7 @@ impl Committer {
             self.tend();
         }
         self.handle_rest();
-        self.flush_refusals();
+        self.flush_refusals(true);
         self.fold_all();
         self.shared.base.close();
     }
@@ -275,18 +275,28 @@ impl Committer {
             return Vec::new();
         }
         self.last_flush = Instant::now();
-        let entries = self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let gather = self.options.gather_refusals;
+        let mut refusals = self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = refusals.take(self.last_flush, gather);
+        drop(refusals);
         for entry in &entries {
             batch.add_audit(entry);
         }
         entries
     }
 
-    fn flush_refusals(&mut self) {
+    /// Writes gathered refusals: those that are due, or at the end all of them.
+    fn flush_refusals(&mut self, all: bool) {
+        if !self.is_ready() {
+            return;
+        }
         let mut batch = self.new_batch();
-        let entries = self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.last_flush = Instant::now();
-        if entries.is_empty() || !self.is_ready() {
+        let mut refusals = self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries =
+            if all { refusals.take_all() } else { refusals.take(self.last_flush, self.options.gather_refusals) };
+        drop(refusals);
+        if entries.is_empty() {
             return;
         }
         for entry in &entries {
