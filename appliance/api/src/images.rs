@@ -8,6 +8,7 @@
 use crate::Api;
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::import_folder;
 use crate::serve::Connection;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Extension, Path, Query, Request, State};
@@ -40,6 +41,7 @@ fn routes() -> Router<Api> {
     Router::new()
         .route("/appliance/v1/images", get(list).post(add))
         .route("/appliance/v1/images/{image}", get(show).delete(delete))
+        .route("/appliance/v1/import-folder", get(import_folder::list).post(import_folder::import))
 }
 
 /// For users.
@@ -183,12 +185,12 @@ async fn add(
     }
 }
 
-fn created(status: StatusCode, image: &Image) -> Response {
+pub(crate) fn created(status: StatusCode, image: &Image) -> Response {
     let location = format!("/appliance/v1/images/{}", image.id);
     (status, [(header::LOCATION, location)], Json(document(image))).into_response()
 }
 
-fn checksum(text: Option<&str>) -> Result<Checksum, ApiError> {
+pub(crate) fn checksum(text: Option<&str>) -> Result<Checksum, ApiError> {
     let text = text.ok_or_else(|| {
         ApiError::bad_request(
             "The image's SHA-256 or SHA-512 is missing: give it as checksum, as its publisher tells it (sha256:…).",

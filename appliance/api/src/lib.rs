@@ -16,6 +16,7 @@ pub mod identity;
 mod idle;
 mod image;
 mod images;
+mod import_folder;
 pub mod limits;
 mod named;
 mod network;
@@ -29,9 +30,9 @@ pub mod url;
 
 use arc_swap::ArcSwap;
 use auth::{Guard, Passwords};
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
 use jiff::Timestamp;
 use leasehold_domain::command::{Actor, Command};
 use leasehold_domain::policy::Policy;
@@ -106,6 +107,11 @@ pub fn public(api: Api) -> Router {
         .layer(from_fn_with_state(api.clone(), audit::note_forbidden))
         .layer(DefaultBodyLimit::max(api.limits.settings.bare_metal_body))
         .with_state(api)
+}
+
+/// What clients on this box reach without credentials: all that users reach, as this user of the default domain.
+pub fn open(api: Api, user: &str) -> Router {
+    public(api).layer(Extension(auth::open::ActsAs(user.into()))).layer(from_fn(auth::open::no_browser))
 }
 
 /// What nodes reach on the provisioning network: agents' calls and their images.

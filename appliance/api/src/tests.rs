@@ -30,6 +30,7 @@ use uuid::Uuid;
 mod access;
 mod attacks;
 mod bmcs;
+mod doors;
 mod glance;
 mod hardware;
 mod identity;

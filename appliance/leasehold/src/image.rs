@@ -1,4 +1,4 @@
-//! The local commands about images: `image list`, `image add`, `image delete`.
+//! The local commands about images: `image list`, `image add`, `image folder`, `image import`, `image delete`.
 
 use crate::show::{line, text};
 use crate::{SocketArgument, local};
@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 const IMAGES: &str = "/appliance/v1/images";
+const FOLDER: &str = "/appliance/v1/import-folder";
 /// Between two looks at an image that is being fetched.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -37,6 +38,13 @@ pub(crate) enum ImageCommand {
         #[command(flatten)]
         socket: SocketArgument,
     },
+    /// What lies in the import folder ([images] import_folder), ready to be imported.
+    Folder {
+        #[command(flatten)]
+        socket: SocketArgument,
+    },
+    /// Make an image of a file in the import folder: raw or qcow2, as its content says.
+    Import(Import),
     /// Remove an image. Machines that were deployed with it stay as they are.
     Delete {
         /// Name or UUID.
@@ -44,6 +52,26 @@ pub(crate) enum ImageCommand {
         #[command(flatten)]
         socket: SocketArgument,
     },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Import {
+    /// The file, as `image folder` shows it.
+    file: String,
+    /// What deployments call the image by; the file's name without its ending if left out.
+    #[arg(long)]
+    name: Option<String>,
+    /// SHA-256 or SHA-512 in hex, as the publisher tells it: another file is refused. Without it the SHA-256 is shown.
+    #[arg(long)]
+    checksum: Option<String>,
+    /// The project (name or id) that is to own the image; without it, the box does.
+    #[arg(long)]
+    project: Option<String>,
+    /// Who may use it: public (default), community, or with --project shared or private (default there).
+    #[arg(long)]
+    visibility: Option<String>,
+    #[command(flatten)]
+    socket: SocketArgument,
 }
 
 /// Runs a command about images.
@@ -55,6 +83,8 @@ pub(crate) fn main(command: &ImageCommand) -> anyhow::Result<()> {
             ImageCommand::Add { source, checksum, name, socket } => {
                 add(source, checksum, name.as_deref(), &socket.socket).await
             }
+            ImageCommand::Folder { socket } => folder(&socket.socket).await,
+            ImageCommand::Import(wanted) => import(wanted).await,
             ImageCommand::Delete { image, socket } => {
                 let path = format!("{IMAGES}/{}", escaped(image));
                 local::send(&socket.socket, Method::DELETE, &path, local::Content::None).await?;
@@ -137,6 +167,26 @@ async fn fetch(url: &str, checksum: &str, name: &str, socket: &Path) -> anyhow::
         image = local::get(socket, &path).await?;
     }
     say(&image)
+}
+
+async fn folder(socket: &Path) -> anyhow::Result<()> {
+    let document = local::get(socket, FOLDER).await?;
+    line(&format!("{:>9}  {:<20}  FILE", "SIZE", "WRITTEN"))?;
+    for file in document.get("files").and_then(Value::as_array).into_iter().flatten() {
+        let written = text(file, "modified").get(..19).unwrap_or("-");
+        line(&format!("{:>9}  {written:<20}  {}", size(file.get("size")), text(file, "name")))?;
+    }
+    Ok(())
+}
+
+async fn import(wanted: &Import) -> anyhow::Result<()> {
+    let Import { file, name, checksum, project, visibility, socket } = wanted;
+    let asked = json!({
+        "file": file, "name": name, "checksum": checksum, "project": project, "visibility": visibility,
+    });
+    let image = local::send(&socket.socket, Method::POST, FOLDER, local::Content::Json(asked)).await?;
+    say(&image)?;
+    line(&format!("{}, {}", text(&image, "checksum"), text(&image, "visibility")))
 }
 
 /// What came of it.

@@ -126,6 +126,7 @@ async fn run_with(
         public.with_context(|| format!("users cannot be served on {}: is the port taken?", config.public.listen))?;
     let public_address = public.local_addr()?;
     let tls = (!config.public.plain_http).then(|| identity.tls.clone());
+    let open = open_listener(config).await?;
     let local = local_socket(&config.socket())?;
     let mut agents = Vec::new();
     for interface in interfaces {
@@ -142,6 +143,11 @@ async fn run_with(
     let door = Door::for_users(&api.limits);
     listeners.spawn(http::tcp(public, tls.clone(), leasehold_api::public(api.clone()), door));
     listeners.spawn(http::unix(local, leasehold_api::local(api.clone()), move |uid| uid == 0 || uid == owner));
+    let open_address = open.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
+    if let Some((listener, user)) = open {
+        let door = Door::for_users(&api.limits);
+        listeners.spawn(http::tcp(listener, None, leasehold_api::open(api.clone(), &user), door));
+    }
     for listener in agents {
         let door = Door::for_agents(&api.limits);
         listeners.spawn(http::tcp(listener, Some(identity.tls.clone()), leasehold_api::boot(api.clone()), door));
@@ -152,7 +158,7 @@ async fn run_with(
 
     let scheme = if tls.is_some() { "https" } else { "http" };
     let base = format!("{scheme}://{public_address}");
-    tell_ready(ready_file, &base, config, interfaces)?;
+    tell_ready(ready_file, &base, open_address, config, interfaces)?;
     tracing::info!(url = base, nodes = store.view().node_count(), "ready");
     // A part that ends by itself is a defect; the service manager starts the program again, and its jobs go on.
     let failure = tokio::select! {
@@ -298,16 +304,27 @@ fn local_socket(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Where clients without credentials are served, and the user that they are.
+async fn open_listener(config: &Config) -> anyhow::Result<Option<(TcpListener, String)>> {
+    let Some((address, user)) = config.local.open_listen.zip(config.local.open_as.clone()) else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| format!("nobody can be served on {address}: is the port taken?"))?;
+    tracing::warn!(%address, user, "whoever is on this box needs no credentials there, and is this user");
+    Ok(Some((listener, user)))
+}
+
 /// Tells systemd, and whoever waits for the ready file.
 fn tell_ready(
     ready_file: Option<&Path>,
     base: &str,
+    open: Option<SocketAddr>,
     config: &Config,
     interfaces: &[BootInterface],
 ) -> anyhow::Result<()> {
     if let Some(path) = ready_file {
         let document = json!({
             "url": base,
+            "open": open.map(|address| format!("http://{address}")),
             "baremetal": format!("{base}/baremetal"),
             "identity": format!("{base}/identity"),
             "appliance": format!("{base}/appliance"),

@@ -7,6 +7,7 @@
 mod known;
 mod lockout;
 pub(crate) mod login;
+pub(crate) mod open;
 mod looks;
 mod passwords;
 pub(crate) mod secret;
@@ -217,6 +218,9 @@ pub(crate) fn may_be_known(api: &Api, headers: &HeaderMap) -> bool {
 }
 
 async fn identify(parts: &Parts, api: &Api) -> Result<(Arc<User>, Option<Arc<Token>>), ApiError> {
+    if let Some(user) = open::user(api, parts.extensions.get(), &parts.headers) {
+        return Ok((user?, None));
+    }
     if parts.headers.contains_key(TOKEN_HEADER) {
         let token = only(&parts.headers, TOKEN_HEADER).and_then(|text| find_token(api, text)).ok_or_else(unknown)?;
         return with_user(api, token.filter_session(false)?);

@@ -27,7 +27,12 @@ fn find(asker: &Asker, directory: &Directory, id: &str) -> Result<Arc<Project>, 
         asker.asks("identity:get_project", &Facts::project(project), Some(project.domain))
             || asker.own_tree(directory).contains(&project.id)
     };
-    found.filter(seen).cloned().ok_or_else(|| Fault::not_found("project", id))
+    found.filter(seen).cloned().ok_or_else(|| {
+        // As Keystone: who may not see them all is refused in the same words for one that is not there. Clients go on with
+        // the id that they were given only after 403 (`openstack image add project`).
+        let sees_all = asker.asks(RULE, &Facts::default(), None);
+        if sees_all { Fault::not_found("project", id) } else { Fault::forbidden(RULE) }
+    })
 }
 
 pub(super) async fn list(

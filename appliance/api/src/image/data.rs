@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use leasehold_engine::images::{ImageError, StoredImage};
+use leasehold_engine::images::{ImageError, Reach, StoredImage};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::time::timeout;
@@ -153,7 +153,9 @@ pub(super) async fn import(
         Some("web-download") => {
             let url = text("/method/uri")
                 .ok_or_else(|| Fault::bad_request("The method web-download needs the uri of the image."))?;
-            images.deposit_from_url(store, asker.actor(), image.id, url, limit)?;
+            // The box's own folder is its administrators'.
+            let reach = if asker.allows("appliance:images", &()) { Reach::WebAndFolder } else { Reach::Web };
+            images.deposit_from_url(store, asker.actor(), image.id, url, limit, reach)?;
         }
         Some(other) => {
             let message = format!("Unknown import method '{other}': glance-direct and web-download are known.");

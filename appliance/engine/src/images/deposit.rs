@@ -49,6 +49,15 @@ pub(super) struct Filler {
     _filling: Filling,
 }
 
+/// Which URLs somebody may have an image filled from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// http and https.
+    Web,
+    /// These, and the import folder by `file:///…`: what lies there is not for every project.
+    WebAndFolder,
+}
+
 /// Where the bytes are.
 enum From {
     Url(String),
@@ -123,9 +132,9 @@ impl ImageStore {
         id: ImageId,
         url: &str,
         limit: i64,
+        reach: Reach,
     ) -> Result<(), ImageError> {
-        // What lies in the box's own folders is not for every project.
-        if url.starts_with("file:") {
+        if reach == Reach::Web && url.starts_with("file:") {
             return Err(ImageError::Unready("Only http and https URLs can be imported: upload the file".into()));
         }
         self.fetcher.check(url)?;

@@ -1,6 +1,7 @@
 //! Fetches a file by `http://`, `https://` or `file://` into the data folder, hashing it on the way.
 
 use super::ImageError;
+use super::folder::ImportFolder;
 use super::guard::Guard;
 use super::sink::{CHUNK, Sink};
 use super::url::{credentials, resolve, shown};
@@ -42,12 +43,12 @@ impl Default for Patience {
 pub(super) struct Fetcher {
     client: Client<Https, Empty<Bytes>>,
     guard: Guard,
-    import_folder: Option<PathBuf>,
+    folder: ImportFolder,
     patience: Patience,
 }
 
 impl Fetcher {
-    pub(super) fn new(import_folder: Option<PathBuf>, guard: Guard, patience: Patience) -> Fetcher {
+    pub(super) fn new(folder: ImportFolder, guard: Guard, patience: Patience) -> Fetcher {
         let mut roots = rustls::RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         for certificate in found.certs {
@@ -69,21 +70,25 @@ impl Fetcher {
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(0)
             .build(connector);
-        Fetcher { client, guard, import_folder, patience }
+        Fetcher { client, guard, folder, patience }
+    }
+
+    /// Where files are imported from.
+    pub(super) fn folder(&self) -> &ImportFolder {
+        &self.folder
     }
 
     /// Refuses at once what can be seen to be wrong with a URL, without asking anybody.
     pub(super) fn check(&self, url: &str) -> Result<(), ImageError> {
-        if url.starts_with("file://") {
-            return self.folder(url).map(|_| ());
+        match url.strip_prefix("file://") {
+            Some(path) => self.name_of(url, path).map(|_| ()),
+            None => self.place(url).map(|_| ()),
         }
-        self.place(url).map(|_| ())
     }
 
-    fn folder(&self, url: &str) -> Result<&Path, ImageError> {
-        self.import_folder.as_deref().ok_or_else(|| {
-            failed(url, "no import folder is configured ([images] import_folder): give an http URL, or upload the file")
-        })
+    /// The name in the import folder of the file that a URL means.
+    fn name_of(&self, url: &str, path: &str) -> Result<PathBuf, ImageError> {
+        self.folder.name_of(Path::new(path)).map_err(|why| failed(url, &why))
     }
 
     fn place(&self, url: &str) -> Result<Uri, ImageError> {
@@ -110,34 +115,28 @@ impl Fetcher {
         expect_room: impl FnOnce(u64) -> Result<(), ImageError>,
     ) -> Result<(), ImageError> {
         match url.strip_prefix("file://") {
-            Some(path) => self.copy(url, Path::new(path), sink, expect_room).await,
+            Some(path) => self.copy(url, self.name_of(url, path)?, sink, expect_room).await,
             None => self.download(url, sink, expect_room).await,
         }
     }
 
-    async fn copy(
+    /// Copies a file of the import folder into `sink`; `shown` is what errors call it.
+    pub(super) async fn copy(
         &self,
-        url: &str,
-        path: &Path,
+        shown: &str,
+        name: PathBuf,
         sink: &mut Sink,
         expect_room: impl FnOnce(u64) -> Result<(), ImageError>,
     ) -> Result<(), ImageError> {
-        let unreadable = |error: std::io::Error| failed(url, &error.to_string());
-        let folder = tokio::fs::canonicalize(self.folder(url)?).await.map_err(unreadable)?;
-        let real = tokio::fs::canonicalize(path).await.map_err(unreadable)?;
-        if !real.starts_with(&folder) {
-            return Err(failed(url, "only files below the import folder of the appliance can be imported"));
-        }
-        let facts = tokio::fs::metadata(&real).await.map_err(unreadable)?;
-        if !facts.is_file() {
-            return Err(failed(url, "it is no file"));
-        }
-        expect_room(facts.len())?;
-        let mut file = tokio::fs::File::open(&real).await.map_err(unreadable)?;
+        let folder = self.folder.clone();
+        let opened = tokio::task::spawn_blocking(move || folder.open(&name)).await;
+        let (file, size) = opened.unwrap_or_else(|error| Err(error.to_string())).map_err(|why| failed(shown, &why))?;
+        expect_room(size)?;
+        let mut file = tokio::fs::File::from_std(file);
         file.set_max_buf_size(CHUNK);
         let mut buffer = vec![0; CHUNK];
         loop {
-            let count = file.read(&mut buffer).await.map_err(unreadable)?;
+            let count = file.read(&mut buffer).await.map_err(|error| failed(shown, &error.to_string()))?;
             if count == 0 {
                 return Ok(());
             }

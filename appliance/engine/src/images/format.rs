@@ -1,6 +1,6 @@
 //! What an image file is, by its content, and a way to read it as a raw disk.
 
-use super::{ImageError, qcow2};
+use super::{ImageError, qcow2, signature};
 use imago::file::File as ImagoFile;
 use imago::qcow2::Qcow2;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder, StorageOpenOptions};
@@ -30,18 +30,12 @@ pub(super) enum Source {
     },
 }
 
-/// Formats that people hand in and that are no disk image as it stands, by their first bytes.
-const OTHERS: [(&[u8], &str); 9] = [
-    (b"\x1f\x8b", "a gzip file: unpack it first"),
-    (b"\xfd7zXZ\0", "an xz file: unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "a zstd file: unpack it first"),
-    (b"BZh", "a bzip2 file: unpack it first"),
-    (b"PK\x03\x04", "a zip file: unpack it first"),
-    (b"KDMV", "a VMDK image: convert it with qemu-img convert -O qcow2"),
-    (b"vhdxfile", "a VHDX image: convert it with qemu-img convert -O qcow2"),
-    (b"conectix", "a VHD image: convert it with qemu-img convert -O qcow2"),
-    (b"QED\0", "a QED image: convert it with qemu-img convert -O qcow2"),
-];
+/// `qcow2` or, whatever it is, `raw`, before anything is known of the rest.
+pub(super) fn by_first_bytes(path: &Path) -> std::io::Result<&'static str> {
+    let mut head = Vec::new();
+    File::open(path)?.take(qcow2::MAGIC.len() as u64).read_to_end(&mut head)?;
+    Ok(if head == qcow2::MAGIC { "qcow2" } else { "raw" })
+}
 
 /// Opens an image file, `max_size` being the largest disk that is taken.
 pub(super) fn open(path: &Path, max_size: u64) -> Result<Source, ImageError> {
@@ -55,7 +49,7 @@ pub(super) fn open(path: &Path, max_size: u64) -> Result<Source, ImageError> {
         let image = open_qcow2(file)?;
         Source::Qcow2 { size: image.size(), image, filled }
     } else {
-        if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        if let Some(what) = signature::other_format(&file)? {
             return Err(ImageError::Format(format!("it is {what}")));
         }
         let size = file.metadata()?.len();

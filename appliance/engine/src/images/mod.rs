@@ -8,13 +8,16 @@
 mod deposit;
 mod error;
 mod fetch;
+mod folder;
 mod format;
+mod from_folder;
 mod guard;
 mod import;
 mod pack;
 mod qcow2;
 mod read;
 mod shelf;
+mod signature;
 mod sink;
 mod space;
 mod staged;
@@ -23,9 +26,11 @@ mod tests;
 mod upload;
 mod url;
 
-pub use deposit::Deposit;
+pub use deposit::{Deposit, Reach};
 pub use error::ImageError;
 pub use fetch::Patience;
+pub use folder::FolderFile;
+pub use from_folder::FromFolder;
 pub use guard::{Network, never_fetched_from};
 pub use read::StoredImage;
 pub use space::Usage;
@@ -33,6 +38,7 @@ pub use staged::Part;
 pub use upload::Upload;
 
 use fetch::Fetcher;
+use folder::ImportFolder;
 use guard::Guard;
 use leasehold_domain::View;
 use leasehold_domain::command::{Actor, Command};
@@ -98,7 +104,7 @@ impl ImageStore {
         let space =
             Space::new(settings.folder.clone(), settings.reserve, settings.quota, staged::total(&settings.folder)?);
         Ok(ImageStore {
-            fetcher: Fetcher::new(settings.import_folder.clone(), guard, settings.patience),
+            fetcher: Fetcher::new(ImportFolder::new(settings.import_folder.clone()), guard, settings.patience),
             space,
             turns: Mutex::default(),
             worker: Arc::new(Semaphore::new(1)),

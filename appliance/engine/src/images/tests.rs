@@ -1,5 +1,7 @@
 //! Images over a real store and servers on the loopback: good ones come once, bad ones leave nothing.
 
+mod folder;
+
 use super::*;
 use jiff::{SignedDuration, Timestamp};
 use leasehold_domain::command::Context;

@@ -26,7 +26,7 @@ const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("public", &["listen", "names", "certificate", "key", "plain_http"]),
-    ("local", &["socket"]),
+    ("local", &["socket", "open_listen", "open_as"]),
     ("interface", &["name", "roles", "range", "router", "dns", "lease_seconds", "unknown_machines"]),
     ("images", &["import_folder", "max_size_gib", "reserve_mib", "quota_gib"]),
     ("limits", super::limits::KEYS),

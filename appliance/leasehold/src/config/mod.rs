@@ -52,12 +52,16 @@ pub(crate) struct Public {
     pub(crate) plain_http: bool,
 }
 
-/// The socket for the local command line.
+/// The socket for the local command line, and a port for clients without credentials.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Local {
     /// `None`: `leasehold.sock` in the state folder.
     pub(crate) socket: Option<PathBuf>,
+    /// For clients on this box without credentials; refused unless it is a loopback address. `None`: nowhere.
+    pub(crate) open_listen: Option<SocketAddr>,
+    /// The user that they are.
+    pub(crate) open_as: Option<String>,
 }
 
 /// A network interface of the box and what it is for. One that is not named here never gets a DHCP answer.
@@ -372,6 +376,12 @@ impl Config {
             return wrong("public.certificate", "certificate and key belong together: give both or neither");
         }
         self.limits.check()?;
+        if self.local.open_listen.is_some_and(|address| !address.ip().is_loopback()) {
+            return wrong("local.open_listen", "whoever reaches it needs no password: it must be a loopback address");
+        }
+        if self.local.open_listen.is_some() != self.local.open_as.is_some() {
+            return wrong("local.open_as", "address and user of clients without credentials belong together");
+        }
         if self.power.sync_seconds == 0 {
             return wrong("power.sync_seconds", "must be at least 1");
         }
@@ -477,6 +487,15 @@ mod tests {
     fn passwords_in_the_clear_are_for_loopback_only() {
         assert!(refusal("[public]\nlisten='10.0.0.1:80'\nplain_http=true").contains("loopback"));
         assert!(Config::parse("[public]\nlisten='127.0.0.1:80'\nplain_http=true").is_ok());
+    }
+
+    #[test]
+    fn who_needs_no_password_is_on_loopback_and_somebody() {
+        assert!(refusal("[local]\nopen_listen='10.0.0.1:80'\nopen_as='robot'").contains("loopback"));
+        assert!(refusal("[local]\nopen_listen='0.0.0.0:80'\nopen_as='robot'").contains("loopback"));
+        assert!(refusal("[local]\nopen_listen='127.0.0.1:80'").contains("belong together"));
+        assert!(refusal("[local]\nopen_as='robot'").contains("belong together"));
+        assert!(Config::parse("[local]\nopen_listen='[::1]:80'\nopen_as='robot'").is_ok());
     }
 
     #[test]
