@@ -1,15 +1,15 @@
-//! The audit over HTTP: read, exported, verified; and what handlers forbid, noted in it.
+//! The audit over HTTP: read, exported, verified; and what requests are refused, noted in it.
 //!
 //! `GET /appliance/v1/audit[?before=…&limit=…&actor=…&what=…&subject=…&refused=true&since=…]` for readers of the whole
 //! system and on the local socket; there also `GET /appliance/v1/audit/export?after=…` (entries as they were hashed, with
 //! their links) and `GET /appliance/v1/audit/verify[?number=…&link=…]`.
 
 use crate::Api;
-use crate::auth::Caller;
+use crate::auth::{Caller, RequestId};
 use crate::error::ApiError;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{MatchedPath, Query, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::get;
@@ -18,7 +18,8 @@ use jiff::Timestamp;
 use leasehold_store::{AuditFilter, AuditRow};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use uuid::Uuid;
 
 /// Entries of a page when nothing is said, and at most.
 const PAGE: usize = 100;
@@ -137,19 +138,98 @@ impl Witness {
     }
 }
 
-/// Notes in the audit what is forbidden to a known caller, in whatever form he is told.
-pub(crate) async fn note_forbidden(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let witness = Witness::default();
-    request.extensions_mut().insert(witness.clone());
-    let method = request.method().clone();
-    let pattern = request.extensions().get::<MatchedPath>().cloned();
-    let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
-    if response.status() == StatusCode::FORBIDDEN
-        && let Some(caller) = witness.0.get()
-    {
-        let what = format!("{method} {}", pattern.as_ref().map_or("", MatchedPath::as_str));
-        api.engine.store.note_refusal_of(&caller.actor(), what.trim_end(), Some(&path), "forbidden by policy");
+/// The last thing in a request that was hidden from its caller, and the rule that hides it; no id where the caller
+/// named what nobody has. All clones of a caller share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hidings {
+    last: Arc<Mutex<Option<(&'static str, Uuid)>>>,
+    #[cfg(test)]
+    rules: Arc<Mutex<Vec<String>>>,
+}
+
+impl Hidings {
+    pub(crate) fn note(&self, rule: &'static str, id: Uuid) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((rule, id));
     }
+
+    fn last(&self) -> Option<(&'static str, Uuid)> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.filter(|(_, id)| !id.is_nil())
+    }
+
+    /// Tests compare which rules are asked about what is hidden and about what is not there.
+    #[cfg(test)]
+    pub(crate) fn asked(&self, rule: &str) {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule.to_owned());
+    }
+
+    #[cfg(not(test))]
+    pub(crate) fn asked(&self, _: &str) {}
+
+    #[cfg(test)]
+    pub(crate) fn rules(&self) -> Vec<String> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Gives every request its id, and notes in the audit what is refused to a known caller, in whatever form he is told.
+pub(crate) async fn witness(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let (witness, id) = (Witness::default(), RequestId::new());
+    request.extensions_mut().insert(witness.clone());
+    request.extensions_mut().insert(id.clone());
+    let asked = Asked {
+        is_change: !request.method().is_safe(),
+        method: request.method().clone(),
+        pattern: request.extensions().get::<MatchedPath>().cloned(),
+        path: request.uri().path().to_owned(),
+    };
+    let mut response = next.run(request).await;
+    if let Ok(id) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert("x-openstack-request-id", id);
+    }
+    let Some(caller) = witness.0.get() else { return response };
+    match response.status() {
+        StatusCode::FORBIDDEN => asked.note(&api, caller, Some(&asked.path), "forbidden by policy"),
+        // Whether there is anything to note is found out apart from the answer, whose time is to tell nothing.
+        status @ (StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => {
+            let caller = caller.clone();
+            tokio::spawn(async move { asked.note_hidden(&api, &caller, status) });
+        }
+        _ => {}
+    }
+    #[cfg(test)]
+    response.extensions_mut().insert(caller.hidings.clone());
     response
+}
+
+/// What a request asked for.
+struct Asked {
+    is_change: bool,
+    method: Method,
+    pattern: Option<MatchedPath>,
+    path: String,
+}
+
+impl Asked {
+    fn note(&self, api: &Api, caller: &Caller, subject: Option<&str>, reason: &str) {
+        let what = format!("{} {}", self.method, self.pattern.as_ref().map_or("", MatchedPath::as_str));
+        api.engine.store.note_refusal_of(&caller.actor(), what.trim_end(), subject, reason);
+    }
+
+    /// A refusal that denies that there is anything. The administrator is told what there is. Each attempt to change
+    /// something is a row, also of what nobody has; looks at hidden things are counted by the kind of request, so that
+    /// who tries ids makes one row of all of them.
+    fn note_hidden(&self, api: &Api, caller: &Caller, status: StatusCode) {
+        let subject = Some(self.path.as_str()).filter(|_| self.is_change);
+        let code = status.as_u16();
+        match caller.hidings.last() {
+            Some((rule, id)) => {
+                self.note(api, caller, subject, &format!("{rule} hides {id} from the caller, who was told {code}"));
+            }
+            None if self.is_change && status == StatusCode::NOT_FOUND => {
+                self.note(api, caller, subject, "there is no such thing");
+            }
+            None => {}
+        }
+    }
 }

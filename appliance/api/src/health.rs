@@ -80,6 +80,8 @@ async fn metrics(State(api): State<Api>) -> Response {
         vec![(String::new(), view.bindings().count().to_string())],
     );
     let version = env!("CARGO_PKG_VERSION");
+    let looks = api.passwords.looks().to_string();
+    line("leasehold_password_checks", "Passwords looked at by Argon2 since the start.", vec![(String::new(), looks)]);
     line("leasehold_info", "The program's version.", vec![(format!("{{version=\"{version}\"}}"), "1".into())]);
     let uptime = now.duration_since(api.started).as_secs().to_string();
     line("leasehold_uptime_seconds", "Seconds since the program started.", vec![(String::new(), uptime)]);

@@ -104,7 +104,7 @@ pub fn public(api: Api) -> Router {
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(from_fn_with_state(api.clone(), limits::admit))
-        .layer(from_fn_with_state(api.clone(), audit::note_forbidden))
+        .layer(from_fn_with_state(api.clone(), audit::witness))
         .layer(DefaultBodyLimit::max(api.limits.settings.bare_metal_body))
         .with_state(api)
 }

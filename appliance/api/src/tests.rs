@@ -70,6 +70,7 @@ impl Rig {
             reserve: 0,
             quota: None,
             forbidden: never_fetched_from(),
+            allowed: Vec::new(),
             patience: Patience::default(),
         };
         change(&mut images);

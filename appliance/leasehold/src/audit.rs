@@ -287,6 +287,10 @@ mod tests {
         let without: String =
             file.lines().filter(|line| !line.starts_with("2 ")).map(|line| format!("{line}\n")).collect();
         assert_eq!(follow(without.as_bytes(), None).expect("followed").faults, ["the entries 2 to 2 are missing"]);
+        let mut lines: Vec<&str> = file.lines().collect();
+        lines.swap(2, 3);
+        let moved = follow(lines.join("\n").as_bytes(), None).expect("followed").faults;
+        assert_eq!(moved, ["the entries 2 to 2 are missing", "entry 2 stands after entry 3"]);
         let cut: String = file.lines().take(3).map(|line| format!("{line}\n")).collect();
         assert_eq!(follow(cut.as_bytes(), Some((3, head))).expect("followed").faults.len(), 1);
         assert!(follow("something\n".as_bytes(), None).is_err());

@@ -205,6 +205,7 @@ fn engine(
         reserve: config.images.reserve_mib << 20,
         quota: config.images.quota_gib.map(|gib| gib << 30),
         forbidden: no_images_from(config)?,
+        allowed: config.images.fetch_from.clone(),
         patience: Patience::default(),
     };
     let images = ImageStore::open(images, &store.view());
@@ -242,18 +243,20 @@ fn tenants(config: &Config, interfaces: &[BootInterface]) -> leasehold_api::tena
     }
 }
 
-/// Where no user may have the appliance fetch images from: its own inner addresses and the networks of the BMCs, which
-/// trust whoever is on them.
+/// Where no user may have the appliance fetch images from: its own addresses, and the networks of BMCs and of machines in
+/// provisioning, which trust whoever is on them.
 fn no_images_from(config: &Config) -> anyhow::Result<Vec<Network>> {
     let addresses = if_addrs::get_if_addrs().context("interfaces cannot be listed")?;
-    let is_bmc = |name: &str| {
-        config.interfaces.iter().any(|interface| interface.name == name && interface.roles.contains(&Role::Bmc))
+    let is_inner = |name: &str| {
+        let inner = |role: &Role| matches!(role, Role::Bmc | Role::Boot | Role::Trunk);
+        config.interfaces.iter().any(|interface| interface.name == name && interface.roles.iter().any(inner))
     };
-    let of_bmcs = addresses.iter().filter(|entry| is_bmc(&entry.name)).map(|entry| match &entry.addr {
+    let inner = addresses.iter().filter(|entry| is_inner(&entry.name)).map(|entry| match &entry.addr {
         IfAddr::V4(address) => Network::around(address.ip.into(), address.prefixlen),
         IfAddr::V6(address) => Network::around(address.ip.into(), address.prefixlen),
     });
-    Ok(never_fetched_from().into_iter().chain(of_bmcs).collect())
+    let own = addresses.iter().map(|entry| Network::only(entry.ip()));
+    Ok(never_fetched_from().into_iter().chain(inner).chain(own).collect())
 }
 
 /// The boot files; without a boot interface nobody needs them.

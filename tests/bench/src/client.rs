@@ -4,8 +4,9 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 /// One server, one user, one connection.
 pub(crate) struct Client {
@@ -28,6 +29,22 @@ impl Client {
              Accept: application/json\r\nContent-Type: application/json\r\n"
         );
         Client { address, head, stream: None }
+    }
+
+    /// Another user of the same server.
+    pub(crate) fn of_user(&self, user: &str, password: &str) -> Client {
+        Client::new(self.address, user, password)
+    }
+
+    /// Connects now, from this address.
+    pub(crate) fn connect_from(&mut self, from: Ipv4Addr) -> Result<()> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        socket.connect(&self.address.into())?;
+        let stream = TcpStream::from(socket);
+        stream.set_nodelay(true)?;
+        self.stream = Some(BufReader::with_capacity(256 << 10, stream));
+        Ok(())
     }
 
     /// Another connection of the same user.

@@ -2,8 +2,8 @@
 //!
 //! In: a built `leasehold` (`LEASEHOLD_BIN`) and whatever peers are installed (Kea, dnsmasq, ISC dhcpd, tftpd-hpa,
 //! atftpd, nginx, wrk); a missing one is said and left out. Out: one table per subject, medians over the rounds, with the
-//! ratio of ours to each peer *of the same round*. No figure passes or fails: absolute ones depend on the machine, and only
-//! ratios inside one run count. Sockets live in network namespaces that the program makes itself; needs root.
+//! ratio of ours to each peer *of the same round*. No figure passes or fails, but those of `timing`: absolute ones depend on the
+//! machine, and only ratios inside one run count. Sockets live in network namespaces that the program makes itself; needs root.
 
 mod api;
 mod appliance;
@@ -17,6 +17,7 @@ mod ironic;
 mod lab;
 mod process;
 mod tftp;
+mod timing;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -66,6 +67,8 @@ enum Subject {
         #[arg(long, value_delimiter = ',', default_value = "1000")]
         nodes: Vec<u32>,
     },
+    /// Whether the time of an answer tells what is hidden from what is not there. Fails beyond the stated threshold.
+    Timing,
     /// Packing an image and writing it to a disk.
     Image,
 }
@@ -103,6 +106,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Subject::Http => http::run(&plan),
         Subject::Commits => commits::run(&plan),
         Subject::Api { nodes } => api::run(&plan, nodes),
+        Subject::Timing => timing::run(&plan),
         Subject::Image => image::run(&plan),
     }
 }

@@ -1,15 +1,14 @@
 //! A login by password: who is meant, whether he may try now, whether the password is his.
 
 use super::lockout::Account;
-use super::unknown;
+use super::{Origin, unknown};
 use crate::Api;
 use crate::error::ApiError;
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use leasehold_domain::command::{Actor, Command, Who};
+use leasehold_domain::command::{Actor, Command};
 use leasehold_domain::id::{ProjectId, UserId};
 use leasehold_domain::identity::{DEFAULT_DOMAIN, Directory, IdentityCommand, User, folded, id_text, parse_id};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Who somebody says he is.
@@ -103,7 +102,7 @@ pub(crate) async fn by_password(
     api: &Api,
     claim: &Claim,
     password: &str,
-    address: Option<IpAddr>,
+    origin: &Origin,
 ) -> Result<Arc<User>, LoginError> {
     let view = api.engine.view();
     let user = claim.find(&view.identity);
@@ -111,9 +110,9 @@ pub(crate) async fn by_password(
     if let Some(user) = may_enter.filter(|user| api.passwords.remembers(user, password)) {
         return Ok(user.clone());
     }
-    let (account, now) = (claim.account(user), Timestamp::now());
+    let (account, address, now) = (claim.account(user), origin.address, Timestamp::now());
     if let Err(wait) = api.guard.try_login(&account, address, now) {
-        note(api, claim.told(), address, "too many failures before");
+        note(api, claim.told(), origin, "too many failures before");
         return Err(wait);
     }
     let _look = api.guard.look(address).await.map_err(LoginError::Other)?;
@@ -121,7 +120,7 @@ pub(crate) async fn by_password(
     match (right, may_enter) {
         (true, Some(user)) => {
             api.guard.login_succeeded(&account, address, now);
-            let who = Who { name: user.name.clone(), user: Some(user.id), address, ..Who::default() };
+            let who = origin.who(user);
             let noted = Command::Identity(IdentityCommand::NoteLogin { user: user.id });
             let api = api.clone();
             // Nobody waits for the disk here, and a full one keeps nobody out.
@@ -134,16 +133,15 @@ pub(crate) async fn by_password(
         }
         _ => {
             api.guard.login_failed(&account, address, now);
-            note(api, claim.told(), address, "unknown user, wrong password or disabled account");
+            note(api, claim.told(), origin, "unknown user, wrong password or disabled account");
             Err(LoginError::Wrong)
         }
     }
 }
 
 /// A failed login for the audit, under the name that was said.
-pub(crate) fn note(api: &Api, account: &str, address: Option<IpAddr>, reason: &str) {
-    let who = Who { name: account.to_owned(), address, ..Who::default() };
-    api.engine.store.note_refusal_of(&Actor::User(who.into()), "login", None, reason);
+pub(crate) fn note(api: &Api, account: &str, origin: &Origin, reason: &str) {
+    api.engine.store.note_refusal_of(&Actor::User(origin.stranger(account).into()), "login", None, reason);
 }
 
 /// Gives a user the password that he has chosen himself; `old` has been found right. The file with the first

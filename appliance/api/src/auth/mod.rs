@@ -7,8 +7,8 @@
 mod known;
 mod lockout;
 pub(crate) mod login;
-pub(crate) mod open;
 mod looks;
+pub(crate) mod open;
 mod passwords;
 pub(crate) mod secret;
 pub(crate) mod session;
@@ -16,6 +16,7 @@ pub(crate) mod session;
 pub use passwords::{PasswordError, Passwords, check_new, hash};
 
 use crate::Api;
+use crate::audit::Hidings;
 use crate::error::ApiError;
 use crate::limits::Ticket;
 use axum::extract::{FromRequestParts, Request, State};
@@ -32,6 +33,7 @@ use leasehold_domain::policy::{Credentials, Policy};
 use lockout::Lockout;
 use login::{Claim, LoginError};
 use looks::{Look, Looks};
+use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -99,7 +101,7 @@ impl Guard {
     }
 }
 
-/// The id of a request, put among its extensions by whoever stamps answers with it.
+/// The id of a request: among its extensions, in its answer's headers, and in every row of the audit that comes of it.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) Arc<str>);
 
@@ -119,8 +121,9 @@ pub(crate) struct Caller {
     pub(crate) scope: Scope,
     /// What he showed, where it was a token or a session.
     pub(crate) token: Option<Arc<Token>>,
-    pub(crate) address: Option<IpAddr>,
-    request: Option<RequestId>,
+    pub(crate) origin: Origin,
+    /// What he was told is not there although it is.
+    pub(crate) hidings: Hidings,
 }
 
 impl Caller {
@@ -129,20 +132,43 @@ impl Caller {
     }
 
     pub(crate) fn who(&self) -> Who {
-        Who {
-            name: self.user.name.clone(),
-            user: Some(self.user.id),
-            scope: self.scope.to_string(),
-            address: self.address,
-            request: self.request.as_ref().map(|id| id.0.to_string()),
-            ..Who::default()
-        }
+        Who { scope: self.scope.to_string(), ..self.origin.who(&self.user) }
     }
 }
 
-/// Where a request came from.
-pub(crate) fn peer(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<crate::serve::Connection>().and_then(|connection| connection.peer)
+/// Where a request came from and which it is, for limits and the audit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) address: Option<IpAddr>,
+    request: Option<RequestId>,
+}
+
+impl Origin {
+    pub(crate) fn of(parts: &Parts) -> Origin {
+        Origin {
+            address: parts.extensions.get::<crate::serve::Connection>().and_then(|connection| connection.peer),
+            request: parts.extensions.get::<RequestId>().cloned(),
+        }
+    }
+
+    /// A user whose request this is, without a scope.
+    pub(crate) fn who(&self, user: &User) -> Who {
+        Who { user: Some(user.id), ..self.stranger(&user.name) }
+    }
+
+    /// Somebody who only says that this is his name.
+    pub(crate) fn stranger(&self, name: &str) -> Who {
+        let request = self.request.as_ref().map(|id| id.0.to_string());
+        Who { name: name.to_owned(), address: self.address, request, ..Who::default() }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Origin, Infallible> {
+        Ok(Origin::of(parts))
+    }
 }
 
 /// A [`Caller`] for a service that words its refusals as `F`.
@@ -179,9 +205,9 @@ impl FromRequestParts<Api> for Caller {
         let view = api.engine.view();
         let (scope, credentials) =
             api.guard.known.of(&view.identity, whose, &user, token.as_deref()).ok_or_else(unknown)?;
-        let request = parts.extensions.get::<RequestId>().cloned();
         let policy = api.policy.load_full();
-        let caller = Caller { user, credentials, policy, scope, token, address: peer(parts), request };
+        let (origin, hidings) = (Origin::of(parts), Hidings::default());
+        let caller = Caller { user, credentials, policy, scope, token, origin, hidings };
         if let Some(witness) = parts.extensions.get::<crate::audit::Witness>() {
             witness.saw(&caller);
         }
@@ -228,7 +254,7 @@ async fn identify(parts: &Parts, api: &Api) -> Result<(Arc<User>, Option<Arc<Tok
     if parts.headers.contains_key(header::AUTHORIZATION) {
         let given = only(&parts.headers, header::AUTHORIZATION.as_str());
         let (name, password) = given.and_then(basic).ok_or_else(unknown)?;
-        let user = login::by_password(api, &Claim::plain(&name), &password, peer(parts)).await?;
+        let user = login::by_password(api, &Claim::plain(&name), &password, &Origin::of(parts)).await?;
         if user.one_time && parts.uri.path() != PASSWORD_CALL {
             return Err(LoginError::OneTime(user.id).into());
         }

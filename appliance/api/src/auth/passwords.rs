@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use leasehold_domain::identity::{User, folded};
 use ring::hmac;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -56,6 +57,7 @@ pub struct Passwords {
     known: Mutex<HashMap<[u8; 32], Instant>>,
     gate: Semaphore,
     waiting: Semaphore,
+    looks: AtomicU64,
 }
 
 /// A password could not be hashed or is not acceptable.
@@ -117,7 +119,7 @@ impl Passwords {
     pub fn new() -> Result<Passwords, ring::error::Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new())?;
         let (gate, waiting) = (Semaphore::new(AT_ONCE), Semaphore::new(WAITING));
-        Ok(Passwords { key, known: Mutex::default(), gate, waiting })
+        Ok(Passwords { key, known: Mutex::default(), gate, waiting, looks: AtomicU64::new(0) })
     }
 
     /// The password is the user's. An unknown user costs as much time as a wrong password.
@@ -141,6 +143,7 @@ impl Passwords {
         let _place = self.waiting.try_acquire().map_err(|_| busy())?;
         let _permit = self.gate.acquire().await.map_err(|_| busy())?;
         let password = password.to_owned();
+        self.looks.fetch_add(1, Ordering::Relaxed);
         let right = tokio::task::spawn_blocking(move || verify(&stored, &password)).await.unwrap_or(false);
         if right && is_somebody {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,6 +152,11 @@ impl Passwords {
             known.insert(mark, now + REMEMBERED);
         }
         Ok(right && is_somebody)
+    }
+
+    /// How often Argon2 has run to see whether a password is right.
+    pub(crate) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
     }
 
     /// The hash of a new password, made in the same bounded pool.
@@ -193,6 +201,14 @@ mod tests {
 
     fn user(password_hash: String) -> Arc<User> {
         Arc::new(User::new(UserId(uuid::Uuid::nil()), "admin", password_hash, Timestamp::UNIX_EPOCH))
+    }
+
+    /// What stands in for an unknown user's hash costs what a real one costs.
+    #[test]
+    fn nobodys_hash_is_as_slow_as_anybodys() {
+        let cost = |hash: &str| hash.rsplitn(3, '$').last().map(str::to_owned);
+        assert_eq!(cost(NOBODY), cost(&hash("a long enough password").expect("hashed")));
+        assert!(!verify(NOBODY, "") && PasswordHash::new(NOBODY).is_ok());
     }
 
     #[tokio::test]

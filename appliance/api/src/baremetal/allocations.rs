@@ -90,7 +90,7 @@ fn owned(record: &Record<Allocation>) -> Owned<'_> {
 /// The allocation that a path names, where the rule says yes; one that the caller may not see is not there.
 fn located(asked: &Asked, view: &View, ident: &str, rule: &str) -> Result<Arc<Record<Allocation>>, ApiError> {
     let record = records::find::<Allocation>(view, asked, ident, Some(ALLOCATION_NAME))?;
-    if !asked.caller.allows("baremetal:allocation:get", &owned(record)) {
+    if !asked.caller.shows("baremetal:allocation:get", record.id.0, &owned(record)) {
         return Err(records::not_found::<Allocation>(ident));
     }
     asked.caller.needs(rule, &owned(record))?;

@@ -2,6 +2,7 @@
 
 use super::version::{Version, not_acceptable};
 use crate::Api;
+pub(super) use crate::access::no_node;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use axum::Json;
@@ -50,15 +51,16 @@ impl axum::extract::FromRequestParts<Api> for Asked {
 impl Asked {
     /// The node that a path names, where the rule says yes: the node, and who gives a command about it.
     pub(super) fn node(&self, view: &View, ident: &str, rule: &str) -> Result<(Arc<Node>, Actor), ApiError> {
-        let node = find_in(view, ident, self.version)?;
+        let Some(node) = look(view, ident, self.version)? else { return Err(self.caller.misses(rule, ident)) };
         let actor = self.caller.may(rule, node, ident)?;
         Ok((node.clone(), actor))
     }
 
     /// The node that a path or a parameter names, if it is there for the caller.
     pub(super) fn seen<'a>(&self, view: &'a View, ident: &str) -> Result<&'a Arc<Node>, ApiError> {
-        let node = find_in(view, ident, self.version)?;
-        self.caller.may("baremetal:node:get", node, ident)?;
+        const RULE: &str = "baremetal:node:get";
+        let Some(node) = look(view, ident, self.version)? else { return Err(self.caller.misses(RULE, ident)) };
+        self.caller.may(RULE, node, ident)?;
         Ok(node)
     }
 
@@ -73,17 +75,13 @@ impl Asked {
     }
 }
 
-/// A node that is not there, in the same words whether it is another's or nobody's.
-pub(super) fn no_node(ident: &str) -> ApiError {
-    ApiError::not_found(format!("Node {ident} could not be found."))
-}
-
 /// The node that a text names, by UUID or name.
 pub(super) fn find<'a>(view: &'a View, ident: &str) -> Result<&'a Arc<Node>, ApiError> {
-    find_in(view, ident, super::version::MAX)
+    look(view, ident, super::version::MAX)?.ok_or_else(|| no_node(ident))
 }
 
-fn find_in<'a>(view: &'a View, ident: &str, version: Version) -> Result<&'a Arc<Node>, ApiError> {
+/// The same in this version of the API; `None`: there is no such node, which is not the same for every caller to know.
+fn look<'a>(view: &'a View, ident: &str, version: Version) -> Result<Option<&'a Arc<Node>>, ApiError> {
     let plain = ident.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~'));
     if !plain || ident.is_empty() || ident.len() > 255 {
         return Err(ApiError::bad_request(format!("Expected UUID or name for node: {ident}")));
@@ -94,7 +92,7 @@ fn find_in<'a>(view: &'a View, ident: &str, version: Version) -> Result<&'a Arc<
         Err(_) => view.node_by_name(ident),
     };
     let short = ident.strip_suffix(".json").filter(|_| version.0 < PLAIN_NAMES);
-    short.and_then(known).or_else(|| known(ident)).ok_or_else(|| no_node(ident))
+    Ok(short.and_then(known).or_else(|| known(ident)))
 }
 
 /// How long a change of power that holds a node is waited for, as Ironic waits for a lock before it says 409.

@@ -111,7 +111,7 @@ fn owned(record: &Record<Runbook>) -> Owned<'_> {
 /// The runbook that a path names, if it is there for the caller: his project's, or everybody's.
 fn seen<'a>(asked: &Asked, view: &'a View, ident: &str) -> Result<&'a Arc<Record<Runbook>>, ApiError> {
     let record = records::find::<Runbook>(view, asked, ident, Some(RUNBOOK_NAME))?;
-    match record.body.public || asked.caller.allows("baremetal:runbook:get", &owned(record)) {
+    match record.body.public || asked.caller.shows("baremetal:runbook:get", record.id.0, &owned(record)) {
         true => Ok(record),
         false => Err(records::not_found::<Runbook>(ident)),
     }

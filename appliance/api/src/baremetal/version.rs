@@ -27,9 +27,8 @@ pub(crate) fn text(version: Version) -> String {
 }
 
 /// Authenticates, negotiates, and stamps the answer.
-pub(crate) async fn negotiate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let id = RequestId::new();
-    request.extensions_mut().insert(id.clone());
+pub(crate) async fn negotiate(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::new);
     let (version, mut response) = match asked(request.headers()) {
         Ok(version) => (version, answer(&api, request, next, version).await),
         Err(error) => (MIN, error.into_response()),
@@ -38,7 +37,6 @@ pub(crate) async fn negotiate(State(api): State<Api>, mut request: Request, next
     stamp(headers, "x-openstack-ironic-api-minimum-version", &text(MIN));
     stamp(headers, "x-openstack-ironic-api-maximum-version", &text(MAX));
     stamp(headers, "x-openstack-ironic-api-version", &text(version));
-    stamp(headers, "x-openstack-request-id", &id.0);
     stamp(headers, "openstack-request-id", &id.0);
     response
 }

@@ -23,9 +23,11 @@ const MEMBERS: &[&str] = &["name", "description", "enabled", "tags", "options"];
 
 fn find(asker: &Asker, directory: &Directory, id: &str) -> Result<Arc<Project>, Fault> {
     let found = parse_id(id).and_then(|id| directory.domain(ProjectId(id)));
+    const RULE: &str = "identity:get_domain";
     let seen = |domain: &&Arc<Project>| {
-        asker.asks("identity:get_domain", &Facts::domain(domain.id), Some(domain.id))
+        asker.asks(RULE, &Facts::domain(domain.id), Some(domain.id))
             || asker.own_tree(directory).contains(&domain.id)
+            || asker.hides(RULE, domain.id.0)
     };
     found.filter(seen).cloned().ok_or_else(|| Fault::not_found("domain", id))
 }

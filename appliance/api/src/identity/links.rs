@@ -9,17 +9,16 @@ use super::body::{Body, Members};
 use super::document::time;
 use super::fault::{Asker, Fault};
 use super::projects::own_domain;
-use super::tokens::Peer;
 use super::users::{find as find_user, new_user};
 use super::{access::Facts, roles};
 use crate::Api;
-use crate::auth::{check_new, secret};
+use crate::auth::{Origin, check_new, secret};
 use crate::error::ApiError;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use leasehold_domain::command::{Actor, Command, Who};
+use leasehold_domain::command::{Actor, Command};
 use leasehold_domain::id::{ProjectId, RoleId};
 use leasehold_domain::identity::{
     Assignment, Directory, IdentityCommand, Invitation, Party, Place, User, id_text, parse_id,
@@ -122,7 +121,7 @@ async fn newcomer(
 
 pub(super) async fn accept(
     State(api): State<Api>,
-    Peer(address): Peer,
+    origin: Origin,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let wrapped = body.map(|Json(body)| Json(json!({"acceptance": body})));
@@ -137,8 +136,7 @@ pub(super) async fn accept(
     let user = user.ok_or_else(over)?;
     check_new(&password, &user.name).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let password_hash = api.passwords.hash(&password).await?;
-    let who = Who { name: user.name.clone(), user: Some(user.id), address, ..Who::default() };
     let command = IdentityCommand::AcceptInvitation { digest, password_hash };
-    api.submit(Command::Identity(command), Actor::User(who.into())).await?;
+    api.submit(Command::Identity(command), Actor::User(origin.who(user).into())).await?;
     Ok((StatusCode::OK, Json(json!({"user": {"id": id_text(user.id.0), "name": user.name}}))))
 }

@@ -29,7 +29,6 @@ mod tokens;
 mod users;
 
 use crate::Api;
-use crate::auth::RequestId;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -178,17 +177,12 @@ fn v3() -> Router<Api> {
     v3
 }
 
-/// Gives the request an id and the answer the headers that Keystone's have.
-async fn stamp(mut request: Request, next: Next) -> Response {
-    let id = RequestId::new();
-    request.extensions_mut().insert(id.clone());
+/// Gives the answer the headers that Keystone's have.
+async fn stamp(request: Request, next: Next) -> Response {
     let base = base::of(request.uri(), request.headers(), request.extensions());
     let mut answer = next.run(request).await;
     let headers = answer.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("X-Auth-Token"));
-    if let Ok(id) = HeaderValue::from_str(&id.0) {
-        headers.insert("x-openstack-request-id", id);
-    }
     if answer.status() == StatusCode::UNAUTHORIZED
         && let Ok(challenge) = HeaderValue::from_str(&format!("Keystone uri=\"{base}/identity\""))
     {

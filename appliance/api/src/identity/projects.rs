@@ -23,9 +23,11 @@ const MEMBERS: &[&str] = &["name", "description", "domain_id", "parent_id", "ena
 /// The project, if it is there for the caller: by rule, or because it is his own or above one of his own.
 fn find(asker: &Asker, directory: &Directory, id: &str) -> Result<Arc<Project>, Fault> {
     let found = parse_id(id).and_then(|id| directory.project(ProjectId(id)));
+    const RULE: &str = "identity:get_project";
     let seen = |project: &&Arc<Project>| {
-        asker.asks("identity:get_project", &Facts::project(project), Some(project.domain))
+        asker.asks(RULE, &Facts::project(project), Some(project.domain))
             || asker.own_tree(directory).contains(&project.id)
+            || asker.hides(RULE, project.id.0)
     };
     found.filter(seen).cloned().ok_or_else(|| {
         // As Keystone: who may not see them all is refused in the same words for one that is not there. Clients go on with

@@ -1,10 +1,10 @@
 //! `/appliance/v1/session`: the browser's way in and out.
 
 use super::fault::Fault;
-use super::tokens::{Order, Peer, end, give};
+use super::tokens::{Order, end, give};
 use crate::Api;
 use crate::auth::login::{Claim, ONE_TIME, by_password};
-use crate::auth::{Caller, session};
+use crate::auth::{Caller, Origin, session};
 use crate::error::ApiError;
 use axum::Json;
 use axum::extract::State;
@@ -41,11 +41,11 @@ fn document(api: &Api, user: &User, scope: Scope, roles: impl IntoIterator<Item 
 /// Opens a session: the cookie, and in the body the token that goes with every change.
 pub(super) async fn open(
     State(api): State<Api>,
-    Peer(address): Peer,
+    origin: Origin,
     body: Result<Json<Login>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let Json(login) = body.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
-    let user = by_password(&api, &Claim::plain(&login.username), &login.password, address).await?;
+    let user = by_password(&api, &Claim::plain(&login.username), &login.password, &origin).await?;
     if user.one_time {
         let id = id_text(user.id.0);
         let body = json!({"error": "one-time password", "message": ONE_TIME, "user": {"id": id, "name": user.name}});
@@ -60,7 +60,7 @@ pub(super) async fn open(
         parent: None,
         lifetime: api.guard.settings.session_lifetime,
         session: true,
-        address,
+        origin,
     };
     let (cookie, token) = give(&api, order).await.map_err(Fault::into_api_error)?;
     let view = api.engine.view();

@@ -11,10 +11,9 @@ use super::login::{self, Proof, Wanted, Which};
 use super::token_document;
 use crate::Api;
 use crate::auth::login::{LoginError, by_password};
-use crate::auth::{find_token, secret};
+use crate::auth::{Origin, find_token, secret};
 use axum::Json;
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
@@ -24,21 +23,9 @@ use leasehold_domain::identity::{
     ApplicationCredential, Digest, IdentityCommand, IdentityRow, Scope, SecretHash, Token, User, id_text, parse_id,
 };
 use serde_json::{Value, json};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 const SUBJECT: HeaderName = HeaderName::from_static("x-subject-token");
-
-/// Where a request came from.
-pub(super) struct Peer(pub(super) Option<IpAddr>);
-
-impl<S: Sync> FromRequestParts<S> for Peer {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Peer, Self::Rejection> {
-        Ok(Peer(crate::auth::peer(parts)))
-    }
-}
 
 /// Who has proved who he is, and how.
 struct Proven {
@@ -57,7 +44,7 @@ pub(super) struct Order {
     pub(super) parent: Option<Arc<Token>>,
     pub(super) lifetime: SignedDuration,
     pub(super) session: bool,
-    pub(super) address: Option<IpAddr>,
+    pub(super) origin: Origin,
 }
 
 /// Issues a token: its text, which is nowhere else, and its row.
@@ -90,13 +77,7 @@ pub(super) async fn give(api: &Api, order: Order) -> Result<(String, Arc<Token>)
         audit_id: secret::audit_id(),
         session: order.session,
     };
-    let who = Who {
-        name: order.user.name.clone(),
-        user: Some(order.user.id),
-        scope: order.scope.to_string(),
-        address: order.address,
-        ..Who::default()
-    };
+    let who = Who { scope: order.scope.to_string(), ..order.origin.who(&order.user) };
     let command = IdentityCommand::IssueToken { token: Box::new(token), user: order.user };
     let committed = api.submit(Command::Identity(command), Actor::User(who.into())).await?;
     match committed.answer {
@@ -109,7 +90,7 @@ pub(super) async fn give(api: &Api, order: Order) -> Result<(String, Arc<Token>)
 pub(super) async fn issue(
     State(api): State<Api>,
     Base(base): Base,
-    Peer(address): Peer,
+    origin: Origin,
     filters: Filters,
     body: Body,
 ) -> Result<Response, Fault> {
@@ -117,7 +98,7 @@ pub(super) async fn issue(
     let view = api.engine.view();
     let proof = login::proof(&view.identity, &body)?;
     let wanted = login::wanted(&view.identity, &body)?;
-    let proven = prove(&api, proof, address).await?;
+    let proven = prove(&api, proof, &origin).await?;
     let scope = match (&proven.credential, wanted) {
         (_, Wanted::Nothing) => return Err(Fault::unauthorized()),
         // What it is for was said when it was made.
@@ -141,7 +122,7 @@ pub(super) async fn issue(
             parent: proven.parent,
             lifetime: api.guard.settings.token_lifetime,
             session: false,
-            address,
+            origin,
         },
     )
     .await?;
@@ -152,10 +133,10 @@ pub(super) async fn issue(
     Ok((StatusCode::CREATED, [(SUBJECT, text)], Json(document)).into_response())
 }
 
-async fn prove(api: &Api, proof: Proof, address: Option<IpAddr>) -> Result<Proven, Fault> {
+async fn prove(api: &Api, proof: Proof, origin: &Origin) -> Result<Proven, Fault> {
     match proof {
         Proof::Password { claim, password } => {
-            let user = by_password(api, &claim, &password, address).await?;
+            let user = by_password(api, &claim, &password, origin).await?;
             if user.one_time {
                 return Err(LoginError::OneTime(user.id).into());
             }
@@ -173,11 +154,11 @@ async fn prove(api: &Api, proof: Proof, address: Option<IpAddr>) -> Result<Prove
             }
             Ok(Proven { user, methods, credential, parent: Some(parent) })
         }
-        Proof::ApplicationCredential { which, secret } => by_credential(api, &which, &secret, address).await,
+        Proof::ApplicationCredential { which, secret } => by_credential(api, &which, &secret, origin).await,
     }
 }
 
-async fn by_credential(api: &Api, which: &Which, secret: &str, address: Option<IpAddr>) -> Result<Proven, Fault> {
+async fn by_credential(api: &Api, which: &Which, secret: &str, origin: &Origin) -> Result<Proven, Fault> {
     let view = api.engine.view();
     let (account, found) = match which {
         Which::Id(id) => (id.clone(), parse_id(id).and_then(|id| view.identity.credential(CredentialId(id)))),
@@ -191,7 +172,7 @@ async fn by_credential(api: &Api, which: &Which, secret: &str, address: Option<I
         }
     };
     let account = format!("application credential {account}");
-    let now = Timestamp::now();
+    let (address, now) = (origin.address, Timestamp::now());
     api.guard.try_login(&account, address, now)?;
     let usable = found.filter(|credential| view.identity.grounds_of(credential, now).is_some());
     let _look = api.guard.look(address).await?;
@@ -210,7 +191,7 @@ async fn by_credential(api: &Api, which: &Which, secret: &str, address: Option<I
         }
         None => {
             api.guard.login_failed(&account, address, now);
-            crate::auth::login::note(api, &account, address, "unknown, wrong secret or over");
+            crate::auth::login::note(api, &account, origin, "unknown, wrong secret or over");
             Err(Fault::unauthorized())
         }
     }

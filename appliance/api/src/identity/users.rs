@@ -7,15 +7,14 @@ use super::document;
 use super::fault::{Asker, Fault};
 use super::list::Filters;
 use super::projects::own_domain;
-use super::tokens::Peer;
 use crate::Api;
-use crate::auth::check_new;
 use crate::auth::login::{Claim, by_password, change_password as set_own_password};
+use crate::auth::{Origin, check_new};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use leasehold_domain::command::{Actor, Command, Who};
+use leasehold_domain::command::{Actor, Command};
 use leasehold_domain::id::{ProjectId, UserId};
 use leasehold_domain::identity::{Directory, IdentityCommand, Scope, User, id_text, parse_id};
 use serde_json::{Value, json};
@@ -28,8 +27,11 @@ const MEMBERS: &[&str] =
 /// The user, if he is there for the caller: himself, or by rule.
 pub(super) fn find(asker: &Asker, directory: &Directory, id: &str) -> Result<Arc<User>, Fault> {
     let found = parse_id(id).and_then(|id| directory.user(UserId(id)));
-    let seen =
-        |user: &&Arc<User>| asker.is(user.id) || asker.asks("identity:get_user", &Facts::user(user), Some(user.domain));
+    const RULE: &str = "identity:get_user";
+    let seen = |user: &&Arc<User>| {
+        let shown = asker.is(user.id) || asker.asks(RULE, &Facts::user(user), Some(user.domain));
+        shown || asker.hides(RULE, user.id.0)
+    };
     found.filter(seen).cloned().ok_or_else(|| Fault::not_found("user", id))
 }
 
@@ -163,15 +165,14 @@ pub(super) async fn remove(State(api): State<Api>, asker: Asker, Path(id): Path<
 /// One's own password, by the old one: needs no token, so that a one-time password can be changed.
 pub(super) async fn change_password(
     State(api): State<Api>,
-    Peer(address): Peer,
+    origin: Origin,
     Path(id): Path<String>,
     body: Body,
 ) -> Result<StatusCode, Fault> {
     let given = Members::of(body, "user", &["password", "original_password"])?;
     let (new, old) = (given.needed("password")?, given.needed("original_password")?);
-    let user = by_password(&api, &Claim::Id(id), &old, address).await?;
-    let who = Who { name: user.name.clone(), user: Some(user.id), address, ..Who::default() };
-    set_own_password(&api, &user, &old, &new, Actor::User(who.into())).await?;
+    let user = by_password(&api, &Claim::Id(id), &old, &origin).await?;
+    set_own_password(&api, &user, &old, &new, Actor::User(origin.who(&user).into())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -85,7 +85,7 @@ pub(super) fn document(view: &View, asker: &Asker, network: &Network) -> Documen
 /// The network of this id, if it is there for the caller.
 pub(super) fn seen(view: &View, asker: &Asker, ident: &str) -> Result<Arc<Network>, Fault> {
     let found = parsed(ident).and_then(|id| view.network.network(NetworkId(id)));
-    let found = found.filter(|network| asker.allows("get_network", &OnNetwork::itself(&network.settings)));
+    let found = found.filter(|network| asker.shows("get_network", network.id.0, &OnNetwork::itself(&network.settings)));
     found.cloned().ok_or_else(|| Fault::not_found("Network", ident))
 }
 

@@ -103,7 +103,7 @@ pub(super) fn target<'a>(view: &'a View, port: &'a TenantPort) -> OnNetwork<'a> 
 /// The port of this id, if it is there for the caller.
 pub(super) fn seen(view: &View, asker: &Asker, ident: &str) -> Result<Arc<TenantPort>, Fault> {
     let found = parsed(ident).and_then(|id| view.network.port(TenantPortId(id)));
-    let found = found.filter(|port| asker.allows("get_port", &target(view, port)));
+    let found = found.filter(|port| asker.shows("get_port", port.id.0, &target(view, port)));
     found.cloned().ok_or_else(|| Fault::not_found("Port", ident))
 }
 

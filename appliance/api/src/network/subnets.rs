@@ -85,7 +85,7 @@ fn target<'a>(view: &'a View, subnet: &'a Subnet) -> OnNetwork<'a> {
 /// The subnet of this id, if it is there for the caller.
 pub(super) fn seen(view: &View, asker: &Asker, ident: &str) -> Result<Arc<Subnet>, Fault> {
     let found = parsed(ident).and_then(|id| view.network.subnet(SubnetId(id)));
-    let found = found.filter(|subnet| asker.allows("get_subnet", &target(view, subnet)));
+    let found = found.filter(|subnet| asker.shows("get_subnet", subnet.id.0, &target(view, subnet)));
     found.cloned().ok_or_else(|| Fault::not_found("Subnet", ident))
 }
 

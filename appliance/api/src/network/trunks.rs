@@ -73,7 +73,7 @@ fn target(trunk: &Trunk) -> OnNetwork<'_> {
 
 fn seen(view: &View, asker: &Asker, ident: &str) -> Result<Arc<Trunk>, Fault> {
     let found = parsed(ident).and_then(|id| view.network.trunk(TrunkId(id)));
-    let found = found.filter(|trunk| asker.allows("get_trunk", &target(trunk)));
+    let found = found.filter(|trunk| asker.shows("get_trunk", trunk.id.0, &target(trunk)));
     found.cloned().ok_or_else(|| Fault::not_found("Trunk", ident))
 }
 

@@ -31,7 +31,7 @@ pub use error::ImageError;
 pub use fetch::Patience;
 pub use folder::FolderFile;
 pub use from_folder::FromFolder;
-pub use guard::{Network, never_fetched_from};
+pub use guard::{Network, NoNetwork, never_fetched_from};
 pub use read::StoredImage;
 pub use space::Usage;
 pub use staged::Part;
@@ -70,8 +70,11 @@ pub struct ImageSettings {
     pub reserve: u64,
     /// The most that images may take, imports in progress included, in bytes; `None`: all but the reserve.
     pub quota: Option<u64>,
-    /// Addresses that nobody may have images fetched from: [`never_fetched_from`], and the networks of the BMCs.
+    /// Addresses that nobody may have images fetched from: [`never_fetched_from`], the box's own, and the networks of
+    /// the BMCs and of machines in provisioning.
     pub forbidden: Vec<Network>,
+    /// Narrower networks in those that images may be fetched from.
+    pub allowed: Vec<Network>,
     /// With servers of images.
     pub patience: Patience,
 }
@@ -100,7 +103,7 @@ impl ImageStore {
     pub fn open(settings: ImageSettings, view: &View) -> Result<ImageStore, std::io::Error> {
         sweep(&settings.folder, view)?;
         std::fs::create_dir(settings.folder.join("incoming"))?;
-        let guard = Guard::new(&settings.forbidden);
+        let guard = Guard::new(&settings.forbidden, &settings.allowed);
         let space =
             Space::new(settings.folder.clone(), settings.reserve, settings.quota, staged::total(&settings.folder)?);
         Ok(ImageStore {

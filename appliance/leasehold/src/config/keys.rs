@@ -28,7 +28,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("public", &["listen", "names", "certificate", "key", "plain_http"]),
     ("local", &["socket", "open_listen", "open_as"]),
     ("interface", &["name", "roles", "range", "router", "dns", "lease_seconds", "unknown_machines"]),
-    ("images", &["import_folder", "max_size_gib", "reserve_mib", "quota_gib"]),
+    ("images", &["import_folder", "max_size_gib", "reserve_mib", "quota_gib", "fetch_from"]),
     ("limits", super::limits::KEYS),
     ("tenants", &["networks", "subnets", "ports", "images", "image_gib"]),
     ("cleaning", &["wipe"]),

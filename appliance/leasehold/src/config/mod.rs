@@ -10,7 +10,9 @@ use jiff::SignedDuration;
 use leasehold_api::auth::Settings;
 use leasehold_api::policy::Source;
 use limits::Limits;
+use leasehold_engine::images::{Network, NoNetwork};
 use serde::Deserialize;
+use serde::de::Error as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -120,6 +122,17 @@ pub(crate) struct Images {
     pub(crate) reserve_mib: u64,
     /// The most that images may take, in GiB; `None`: all but the reserve.
     pub(crate) quota_gib: Option<u64>,
+    /// Networks that images may be fetched from although they lie in those of BMCs or machines.
+    #[serde(deserialize_with = "networks")]
+    pub(crate) fetch_from: Vec<Network>,
+}
+
+fn networks<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Network>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    let read = |text: String| {
+        text.parse().map_err(|why: NoNetwork| D::Error::custom(format!("'{text}' is no network: {why}")))
+    };
+    texts.into_iter().map(read).collect()
 }
 
 /// What each project may have; -1: any number.
@@ -257,7 +270,7 @@ impl Default for Public {
 
 impl Default for Images {
     fn default() -> Images {
-        Images { import_folder: None, max_size_gib: 512, reserve_mib: 1024, quota_gib: None }
+        Images { import_folder: None, max_size_gib: 512, reserve_mib: 1024, quota_gib: None, fetch_from: Vec::new() }
     }
 }
 
@@ -375,13 +388,13 @@ impl Config {
         if self.public.certificate.is_some() != self.public.key.is_some() {
             return wrong("public.certificate", "certificate and key belong together: give both or neither");
         }
-        self.limits.check()?;
         if self.local.open_listen.is_some_and(|address| !address.ip().is_loopback()) {
             return wrong("local.open_listen", "whoever reaches it needs no password: it must be a loopback address");
         }
         if self.local.open_listen.is_some() != self.local.open_as.is_some() {
             return wrong("local.open_as", "address and user of clients without credentials belong together");
         }
+        self.limits.check()?;
         if self.power.sync_seconds == 0 {
             return wrong("power.sync_seconds", "must be at least 1");
         }
@@ -406,6 +419,11 @@ impl Config {
         let region = &self.identity.region;
         if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
             return wrong("identity.region", "must be letters, digits, '-', '_' and '.'");
+        }
+        let never = leasehold_engine::images::never_fetched_from();
+        if self.images.fetch_from.iter().any(|network| never.iter().any(|inner| network.overlaps(*inner))) {
+            let why = "loopback and link-local addresses and those that are no host's stay closed, whatever is named";
+            return wrong("images.fetch_from", why);
         }
         if self.images.reserve_mib > MOST_GIB << 10 {
             return wrong("images.reserve_mib", &format!("must be at most {}", MOST_GIB << 10));
@@ -510,6 +528,24 @@ mod tests {
     fn an_interface_has_a_role() {
         assert!(refusal("[[interface]]\nname='eth0'\nroles=[]").contains("no role"));
         assert!(refusal("[[interface]]\nname='eth0'\nroles=['boots']").contains("boots"));
+    }
+
+    #[test]
+    fn mirrors_are_let_through_and_loopback_is_not() {
+        let with = |list: &str| Config::parse(&format!("[images]\nfetch_from = {list}\n"));
+        assert_eq!(with("[\"10.77.0.5\", \"10.78.0.64/28\", \"fd00::/64\"]").expect("read").images.fetch_from.len(), 3);
+        assert!(with("[]").expect("read").images.fetch_from.is_empty());
+        for (bad, words) in [
+            ("[\"127.0.0.1\"]", "stay closed"),
+            ("[\"0.0.0.0/0\"]", "stay closed"),
+            ("[\"::/0\"]", "stay closed"),
+            ("[\"169.254.0.0/24\"]", "stay closed"),
+            ("[\"10.0.0.0/33\"]", "is no network"),
+            ("[\"mirror.example\"]", "is no network"),
+        ] {
+            let refused = with(bad).expect_err(bad).to_string();
+            assert!(refused.contains(words), "{bad}: {refused}");
+        }
     }
 
     proptest! {

@@ -162,9 +162,12 @@ fn shown(value: &Value) -> Value {
     }
 }
 
-/// A URL without the name and password in it.
+/// A URL without the name and password in it, and without its query, which may carry a signature.
 fn without_login(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    if let Some((place, _)) = rest.split_once('?') {
+        return without_login(&format!("{scheme}://{place}")) + "?" + MASK;
+    }
     let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     match rest.get(..host).and_then(|authority| authority.rfind('@')) {
         Some(at) => format!("{scheme}://{MASK}{}", rest.get(at..).unwrap_or_default()),

