@@ -30,6 +30,7 @@ pub mod url;
 
 use arc_swap::ArcSwap;
 use auth::{Guard, Passwords};
+pub use baremetal::Orders;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::{Extension, Router};
@@ -59,6 +60,8 @@ pub struct Api {
     pub limits: Arc<limits::Limits>,
     /// What a project may have of networks and images.
     pub tenants: Arc<tenants::Tenants>,
+    /// Nodes in the orders that lists were sorted in.
+    pub orders: Arc<Orders>,
     /// This box's name, shown as conductor.
     pub hostname: Arc<str>,
     pub started: Timestamp,

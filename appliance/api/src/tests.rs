@@ -104,6 +104,7 @@ impl Rig {
             policy_source: Arc::default(),
             limits: Arc::default(),
             tenants: Arc::default(),
+            orders: Arc::default(),
             hostname: "box".into(),
             started: Timestamp::UNIX_EPOCH,
             password_file: Arc::new(state.join("admin-password")),

@@ -116,6 +116,7 @@ async fn run_with(
         policy_source: Arc::new(config.policy.source()),
         limits: Arc::new(Limits::new(config.limits.settings())),
         tenants: Arc::new(tenants(config, interfaces)),
+        orders: Arc::default(),
         hostname: hostname().into(),
         started: Timestamp::now(),
         password_file: Arc::new(first_start::password_file(state)),

@@ -1,6 +1,8 @@
 //! A node as Ironic's document, each caller seeing what he may.
 
 use super::fields::{Field, Kind, LABELS, LabelKind, NODE_FIELDS};
+use super::selection::Key;
+use super::shape::Shape;
 use super::version::Version;
 use crate::access::OfNode;
 use crate::auth::Caller;
@@ -12,6 +14,7 @@ use leasehold_domain::node::Node;
 use leasehold_domain::power::BootMode;
 use leasehold_domain::provision::ProvisionState;
 use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
 
 /// What stands for a secret in every answer.
 pub(super) const MASK: &str = "******";
@@ -75,135 +78,206 @@ pub(super) struct Shown<'a> {
 /// The rule for whoever is shown every member of a node.
 pub(super) const THRESHOLD: &str = "baremetal:node:get:filter_threshold";
 
-impl Shown<'_> {
-    /// What a patch works on: all members of all versions, as they are.
-    pub(super) fn document(self) -> Map<String, Value> {
-        NODE_FIELDS.iter().map(|field| (field.name.to_owned(), self.member(field.name))).collect()
-    }
+/// How a member is read off a node.
+#[derive(Clone, Copy)]
+enum Reader {
+    Own(for<'a> fn(Shown<'a>) -> Shape<'a>),
+    Interface(Interface),
+    Label(&'static str, LabelKind),
+}
 
-    /// The members that this version knows and `fields` names; all of them if it names none.
-    pub(super) fn select(self, fields: Option<&[String]>, version: Version) -> Value {
+/// A member with what it takes to write it, looked up once and not once for each node.
+struct Column {
+    field: &'static Field,
+    /// `,"name":`
+    label: String,
+    reader: Reader,
+}
+
+impl Column {
+    fn read<'a>(&self, shown: Shown<'a>) -> Shape<'a> {
+        match self.reader {
+            Reader::Own(read) => read(shown),
+            Reader::Interface(interface) => shown.node.settings.interface(interface).into(),
+            Reader::Label(name, kind) => shown.label(name, kind),
+        }
+    }
+}
+
+/// All members, in the table's order.
+static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
+    let column =
+        |field: &'static Field| Column { field, label: format!(",\"{}\":", field.name), reader: reader(field.name) };
+    NODE_FIELDS.iter().map(column).collect()
+});
+
+/// The members that a document shows.
+pub(super) struct Columns {
+    columns: Vec<&'static Column>,
+    version: Version,
+}
+
+impl Columns {
+    /// Those that this version knows and `fields` names; all of them if it names none.
+    pub(super) fn of(fields: Option<&[String]>, version: Version) -> Columns {
         let wanted = |field: &Field| match fields {
             None => true,
             Some(names) => field.name == "links" || names.iter().any(|name| name == field.name),
         };
-        let known = NODE_FIELDS.iter().filter(|field| field.is_in(version) && wanted(field));
-        let members = known.map(|field| (field.name.to_owned(), self.visible(field, version)));
-        Value::Object(members.collect())
+        let known = COLUMNS.iter().filter(|column| column.field.is_in(version) && wanted(column.field));
+        Columns { columns: known.collect(), version }
+    }
+
+    /// The document of a node as the caller is to see it.
+    pub(super) fn write(&self, shown: Shown<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let start = out.len();
+        for column in &self.columns {
+            out.extend_from_slice(column.label.as_bytes());
+            shown.visible(column, self.version).write(out)?;
+        }
+        // The first comma is in the place of the bracket.
+        match out.get_mut(start) {
+            Some(comma) => *comma = b'{',
+            None => out.push(b'{'),
+        }
+        out.push(b'}');
+        Ok(())
+    }
+}
+
+/// How the member of this name in [`NODE_FIELDS`] is read.
+fn reader(name: &str) -> Reader {
+    if let Some(interface) = Interface::of_member(name) {
+        return Reader::Interface(interface);
+    }
+    if let Some((label, kind)) = LABELS.iter().find(|(label, _)| *label == name) {
+        return Reader::Label(label, *kind);
+    }
+    Reader::Own(match name {
+        "uuid" => |it| it.node.id.0.into(),
+        "name" => |it| it.node.settings.name.as_ref().into(),
+        "driver" => |it| (&it.node.settings.driver).into(),
+        "driver_info" => |it| match it.node.settings.driver_secrets.is_empty() {
+            true => (&it.node.settings.driver_info).into(),
+            false => Value::from(driver_info(it.node)).into(),
+        },
+        "driver_internal_info" => {
+            |it| Value::from(internal_info(it.node, it.view.running_job(it.node).map(AsRef::as_ref))).into()
+        }
+        "properties" => |it| (&it.node.settings.properties).into(),
+        "extra" => |it| (&it.node.settings.extra).into(),
+        "instance_info" => {
+            |it| match it.node.settings.instance_info.iter().any(|(key, value)| masked(key, value).is_some()) {
+                false => (&it.node.settings.instance_info).into(),
+                true => Value::from(instance_info(it.node)).into(),
+            }
+        }
+        "instance_uuid" => |it| it.node.settings.instance_uuid.into(),
+        "resource_class" => |it| it.node.settings.resource_class.as_ref().into(),
+        "description" => |it| it.node.settings.description.as_ref().into(),
+        "owner" => |it| it.node.settings.owner.as_ref().into(),
+        "lessee" => |it| it.node.settings.lessee.as_ref().into(),
+        "automated_clean" => |it| it.node.settings.automated_clean.into(),
+        "protected" => |it| it.node.settings.protected.into(),
+        "protected_reason" => |it| it.node.settings.protected_reason.as_ref().into(),
+        "retired" => |it| it.node.settings.retired.into(),
+        "retired_reason" => |it| it.node.settings.retired_reason.as_ref().into(),
+        "traits" => |it| Shape::Texts(&it.node.settings.traits),
+        "power_state" => |it| it.node.power_state.map(|state| state.name()).into(),
+        "target_power_state" => |it| it.node.target_power_state.map(|target| target.ends_in().name()).into(),
+        "provision_state" => |it| it.node.provision_state.name().into(),
+        "target_provision_state" => |it| it.node.target_provision_state.map(ProvisionState::name).into(),
+        "provision_updated_at" => |it| it.node.provision_updated_at.into(),
+        "maintenance" => |it| it.node.maintenance.into(),
+        "maintenance_reason" => |it| it.node.maintenance_reason.as_ref().into(),
+        "fault" => |it| it.node.fault.as_ref().into(),
+        "last_error" => |it| it.node.last_error.as_ref().into(),
+        "reservation" => |it| it.view.running_job(it.node).map(|_| it.hostname).into(),
+        "conductor" => |it| it.hostname.into(),
+        "console_enabled" => |it| it.node.machine.console_enabled.into(),
+        "boot_mode" => |it| boot_mode(it.node.machine.boot_mode).into(),
+        "secure_boot" => |it| it.node.machine.secure_boot.into(),
+        "raid_config" => |it| (&it.node.machine.raid_config).into(),
+        "target_raid_config" => |it| (&it.node.machine.target_raid_config).into(),
+        "inspection_started_at" => |it| it.node.inspection_started_at.into(),
+        "inspection_finished_at" => |it| it.node.inspection_finished_at.into(),
+        "created_at" => |it| it.node.created_at.into(),
+        "updated_at" => |it| it.node.updated_at.into(),
+        "allocation_uuid" => |it| {
+            let allocation = it.view.hardware.allocations.of_node(it.node.id).next();
+            allocation.map(|allocation| allocation.id.to_string()).map(Value::from).into()
+        },
+        "clean_step" => |it| it.step("clean_step"),
+        "deploy_step" => |it| it.step("deploy_step"),
+        "service_step" => |it| it.step("service_step"),
+        "links" => |it| it.links(""),
+        "ports" => |it| it.links("ports"),
+        "portgroups" => |it| it.links("portgroups"),
+        "states" => |it| it.links("states"),
+        "volume" => |it| it.links("volume"),
+        // What is not known here, such as `health`.
+        _ => |_| Shape::Null,
+    })
+}
+
+impl<'a> Shown<'a> {
+    /// What a patch works on: all members that one may touch, of all versions, as they are.
+    pub(super) fn document(self) -> Map<String, Value> {
+        let patched = COLUMNS.iter().filter(|column| column.field.patched_by().is_some());
+        patched.map(|column| (column.field.name.to_owned(), column.read(self).into_value())).collect()
     }
 
     /// A member as the caller is to see it.
-    fn visible(self, field: &Field, version: Version) -> Value {
+    fn visible(self, column: &Column, version: Version) -> Shape<'a> {
+        let field = column.field;
         if field.name == "provision_state" {
-            return provision_state(self.node.provision_state, version);
+            return provision_state(self.node.provision_state, version).into();
         }
         match field.shown_by {
             Some(rule) if !self.unmasked && !self.caller.allows(rule, &OfNode(self.node)) => {
                 let text = format!("** Redacted: it takes {rule} to see this. **");
-                match field.kind {
+                Shape::Made(match field.kind {
                     Kind::Nested => json!({"content": text}),
                     _ => text.into(),
-                }
+                })
             }
-            _ => self.member(field.name),
-        }
-    }
-
-    /// One member by its name in [`NODE_FIELDS`].
-    pub(super) fn member(self, name: &str) -> Value {
-        let Shown { node, view, hostname, .. } = self;
-        let (settings, machine) = (&node.settings, &node.machine);
-        match name {
-            "uuid" => node.id.to_string().into(),
-            "name" => settings.name.clone().into(),
-            "driver" => settings.driver.clone().into(),
-            "driver_info" => driver_info(node).into(),
-            "driver_internal_info" => internal_info(node, view.running_job(node).map(AsRef::as_ref)).into(),
-            "properties" => settings.properties.clone().into(),
-            "extra" => settings.extra.clone().into(),
-            "instance_info" => instance_info(node).into(),
-            "instance_uuid" => settings.instance_uuid.map(|uuid| uuid.to_string()).into(),
-            "resource_class" => settings.resource_class.clone().into(),
-            "description" => settings.description.clone().into(),
-            "owner" => settings.owner.clone().into(),
-            "lessee" => settings.lessee.clone().into(),
-            "automated_clean" => settings.automated_clean.into(),
-            "protected" => settings.protected.into(),
-            "protected_reason" => settings.protected_reason.clone().into(),
-            "retired" => settings.retired.into(),
-            "retired_reason" => settings.retired_reason.clone().into(),
-            "traits" => settings.traits.iter().cloned().collect(),
-            "power_state" => node.power_state.map(|state| state.name()).into(),
-            "target_power_state" => node.target_power_state.map(|target| target.ends_in().name()).into(),
-            "provision_state" => node.provision_state.name().into(),
-            "target_provision_state" => node.target_provision_state.map(ProvisionState::name).into(),
-            "provision_updated_at" => maybe_time(node.provision_updated_at),
-            "maintenance" => node.maintenance.into(),
-            "maintenance_reason" => node.maintenance_reason.clone().into(),
-            "fault" => node.fault.clone().into(),
-            "last_error" => node.last_error.clone().into(),
-            "reservation" => view.running_job(node).map(|_| hostname).into(),
-            "conductor" => hostname.into(),
-            "console_enabled" => machine.console_enabled.into(),
-            "boot_mode" => boot_mode(machine.boot_mode),
-            "secure_boot" => machine.secure_boot.into(),
-            "raid_config" => machine.raid_config.clone().into(),
-            "target_raid_config" => machine.target_raid_config.clone().into(),
-            "inspection_started_at" => maybe_time(node.inspection_started_at),
-            "inspection_finished_at" => maybe_time(node.inspection_finished_at),
-            "created_at" => time(node.created_at),
-            "updated_at" => maybe_time(node.updated_at),
-            "allocation_uuid" => {
-                view.hardware.allocations.of_node(node.id).next().map(|allocation| allocation.id.to_string()).into()
-            }
-            "clean_step" | "deploy_step" | "service_step" => self.step(name),
-            "links" => self.links(""),
-            "ports" | "portgroups" | "states" | "volume" => self.links(name),
-            _ => self.chosen(name),
+            _ => column.read(self),
         }
     }
 
     /// A member to sort by. One that is masked for the caller would be told by its place.
-    pub(super) fn sortable(self, name: &str) -> Value {
-        let field = super::fields::known(name);
-        field.map_or(Value::Null, |field| self.visible(field, super::version::MAX))
+    pub(super) fn sortable(self, name: &str) -> Key {
+        let column = COLUMNS.iter().find(|column| column.field.name == name)?;
+        self.visible(column, super::version::MAX).into_key()
     }
 
     /// The step that the node's job is at, under the member of its present state.
-    fn step(self, member: &str) -> Value {
+    fn step(self, member: &str) -> Shape<'a> {
         use ProvisionState::{CleanHold, CleanWait, Cleaning, DeployHold, DeployWait, Deploying};
         use ProvisionState::{ServiceHold, ServiceWait, Servicing};
         let present = match self.node.provision_state {
             Cleaning | CleanWait | CleanHold => "clean_step",
             Deploying | DeployWait | DeployHold => "deploy_step",
             Servicing | ServiceWait | ServiceHold => "service_step",
-            _ => return json!({}),
+            _ => "",
         };
-        match self.view.running_job(self.node).and_then(|job| job.current()) {
-            Some(step) if member == present => json!({"interface": "deploy", "step": step.name.name()}),
-            _ => json!({}),
-        }
+        let step = self.view.running_job(self.node).filter(|_| member == present).and_then(|job| job.current());
+        step.map_or(Shape::Empty, |step| json!({"interface": "deploy", "step": step.name.name()}).into())
     }
 
-    fn links(self, tail: &str) -> Value {
-        let (id, base) = (self.node.id, self.base);
-        let path = if tail.is_empty() { format!("nodes/{id}") } else { format!("nodes/{id}/{tail}") };
-        links(base, &path)
+    fn links(self, below: &'static str) -> Shape<'a> {
+        Shape::Links { base: self.base, node: self.node.id, below }
     }
 
-    /// Hardware interfaces and labels; null for what is not known here.
-    fn chosen(self, name: &str) -> Value {
-        let settings = &self.node.settings;
-        if let Some(interface) = Interface::of_member(name) {
-            return settings.interface(interface).into();
+    fn label(self, name: &str, kind: LabelKind) -> Shape<'a> {
+        match (self.node.settings.labels.get(name), kind) {
+            (Some(Value::String(text)), _) => text.into(),
+            (Some(value), _) => Shape::Kept(value),
+            (None, _) if name == "conductor_group" => "".into(),
+            (None, LabelKind::Flag) => false.into(),
+            (None, LabelKind::Object) => Shape::Empty,
+            (None, LabelKind::Text | LabelKind::Uuid) => Shape::Null,
         }
-        let Some((_, kind)) = LABELS.iter().find(|(label, _)| *label == name) else { return Value::Null };
-        settings.labels.get(name).cloned().unwrap_or_else(|| match (name, kind) {
-            ("conductor_group", _) => "".into(),
-            (_, LabelKind::Flag) => false.into(),
-            (_, LabelKind::Object) => json!({}),
-            (_, LabelKind::Text | LabelKind::Uuid) => Value::Null,
-        })
     }
 }
 

@@ -12,6 +12,7 @@ mod details;
 mod document;
 mod drivers;
 mod fields;
+mod filter;
 mod history;
 mod indicators;
 mod inspection_rules;
@@ -29,12 +30,16 @@ mod ramdisk;
 mod records;
 mod routes;
 mod runbooks;
+mod selection;
+mod shape;
 mod states;
 mod steps;
 mod vendor;
 mod version;
 mod vifs;
 mod volume;
+
+pub use selection::Orders;
 
 use crate::Api;
 use axum::Router;

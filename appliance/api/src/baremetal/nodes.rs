@@ -1,13 +1,13 @@
 //! `/v1/nodes`: one node, creation, change, removal. Lists are in [`super::list`].
 
 use super::asked::{Asked, Body, json, new_uuid, object, settle};
-use super::document::{Shown, THRESHOLD};
+use super::document::{Columns, Shown, THRESHOLD};
+use super::list::{json_bytes, unwritable};
 use super::patch::{self, NodePatch};
 use super::query::{self, Parameters, flag_of};
 use crate::Api;
 use crate::access::OfNode;
 use crate::error::ApiError;
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -35,21 +35,29 @@ pub(super) async fn show(
     asked: Asked,
     Path(ident): Path<String>,
     Query(parameters): Query<Parameters>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let view = api.engine.view();
     let node = asked.seen(&view, &ident)?;
     query::only(&parameters, &["fields"])?;
     let fields = query::node_fields(&parameters, asked.version)?;
-    Ok(Json(Shown::of(&api, &asked, &view, node).looked_at(false).select(fields.as_deref(), asked.version)))
+    let shown = Shown::of(&api, &asked, &view, node).looked_at(false);
+    document_of(shown, &Columns::of(fields.as_deref(), asked.version))
+}
+
+/// A node as an answer.
+fn document_of(shown: Shown<'_>, columns: &Columns) -> Result<Response, ApiError> {
+    let mut body = Vec::with_capacity(4096);
+    columns.write(shown, &mut body).map_err(unwritable)?;
+    Ok(json_bytes(body))
 }
 
 /// The node of an answer, as a document.
-fn document_of(api: &Api, asked: &Asked, answer: &Answer) -> Result<Value, ApiError> {
+fn answered(api: &Api, asked: &Asked, answer: &Answer) -> Result<Response, ApiError> {
     let Answer::Node(node) = answer else {
         return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The change brought no node."));
     };
     let view = api.engine.view();
-    Ok(Shown::of(api, asked, &view, node).looked_at(false).select(None, asked.version))
+    document_of(Shown::of(api, asked, &view, node).looked_at(false), &Columns::of(None, asked.version))
 }
 
 /// Whoever may make nodes for himself only is their owner, whatever he says.
@@ -95,8 +103,8 @@ pub(super) async fn create(State(api): State<Api>, asked: Asked, body: Body) -> 
     let start = NodeStart { available: asked.version.0 < 11, maintenance: patch::wants_maintenance(&body)? };
     let command = Command::CreateNode { id, settings, start };
     let answer = api.submit(command, asked.caller.actor()).await?.answer;
-    let document = document_of(&api, &asked, &answer)?;
-    Ok((StatusCode::CREATED, asked.place(&format!("nodes/{id}")), Json(document)).into_response())
+    let document = answered(&api, &asked, &answer)?;
+    Ok((StatusCode::CREATED, asked.place(&format!("nodes/{id}")), document).into_response())
 }
 
 pub(super) async fn change(
@@ -105,7 +113,7 @@ pub(super) async fn change(
     Path(ident): Path<String>,
     Query(parameters): Query<Parameters>,
     body: Body,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     asked.seen(&api.engine.view(), &ident)?;
     query::only(&parameters, &["reset_interfaces"])?;
     if parameters.contains_key("reset_interfaces") {
@@ -120,7 +128,7 @@ pub(super) async fn change(
             Ok((patch.command(&api, &asked, view, node)?, actor))
         })
         .await?;
-    document_of(&api, &asked, &committed.answer).map(Json)
+    answered(&api, &asked, &committed.answer)
 }
 
 pub(super) async fn remove(
