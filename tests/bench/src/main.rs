@@ -66,6 +66,9 @@ enum Subject {
         /// How many nodes there are; several make several passes.
         #[arg(long, value_delimiter = ',', default_value = "1000")]
         nodes: Vec<u32>,
+        /// Only what grows with the nodes, not what is compared with the peer.
+        #[arg(long)]
+        only_growth: bool,
     },
     /// Whether the time of an answer tells what is hidden from what is not there. Fails beyond the stated threshold.
     Timing,
@@ -105,7 +108,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Subject::Tftp => tftp::run(&plan),
         Subject::Http => http::run(&plan),
         Subject::Commits => commits::run(&plan),
-        Subject::Api { nodes } => api::run(&plan, nodes),
+        Subject::Api { nodes, only_growth } => api::run(&plan, nodes, *only_growth),
         Subject::Timing => timing::run(&plan),
         Subject::Image => image::run(&plan),
     }

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// How long a server may take to end.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long a server may take to be ready: one in Python takes its time on a busy machine.
+const READY: Duration = Duration::from_secs(120);
+
 /// Ticks a second in /proc, on every machine of ours.
 const USER_HZ: f64 = 100.0;
 
@@ -41,14 +44,18 @@ impl Server {
 
     /// Waits until `ready` says so.
     pub(crate) fn wait(&mut self, ready: impl Fn() -> bool) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + READY;
         while !ready() {
             let ended = self.child.try_wait()?;
             if ended.is_some() || Instant::now() > deadline {
                 let said = fs::read_to_string(&self.log).unwrap_or_default();
                 let tail: Vec<_> = said.lines().rev().take(8).collect();
                 let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-                bail!("{} {}:\n{tail}", self.name, if ended.is_some() { "has ended" } else { "is not ready in 20 s" });
+                bail!(
+                    "{} {}:\n{tail}",
+                    self.name,
+                    if ended.is_some() { "has ended" } else { "is not ready in two minutes" }
+                );
             }
             std::thread::sleep(Duration::from_millis(2));
         }

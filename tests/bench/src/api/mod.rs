@@ -1,7 +1,12 @@
 //! The bare-metal API: lists, one node, creation and change, and how long the program takes to start.
 //!
-//! One connection that asks again and again, over the loopback interface, as an administrator, without TLS. The peer is
-//! Ironic with the same nodes, where `--peers` has an environment with it (`ironic/bin/ironic`).
+//! One connection that asks again and again, over the loopback interface, without TLS. As an administrator, with a token
+//! and with a password (Basic), against Ironic with the same nodes, where `--peers` has an environment with it
+//! (`ironic/bin/ironic`); Ironic asks nobody who he is. Then pages, orders and filters at each number of nodes, also as
+//! a lessee of ten of them, so that it shows what grows with the nodes that are not on the page.
+
+mod calls;
+mod fleet;
 
 use crate::Plan;
 use crate::appliance::{Appliance, OURS};
@@ -10,31 +15,32 @@ use crate::figures::{Column, Figures, column, percentile};
 use crate::ironic::{IRONIC, Ironic};
 use crate::lab::Lab;
 use crate::process::Server;
-use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use anyhow::Result;
+use calls::Call;
+use fleet::Tenant;
 use std::time::{Duration, Instant};
 
 const CALLS: &[Column] =
     &[column("calls/s", 0), column("CPU µs/call", 0), column("p50 µs", 0), column("p99 µs", 0), column("kB", 1)];
+const GROWTH: &[Column] = &[column("p99 µs", 0), column("p50 µs", 0), column("CPU µs/call", 0), column("kB", 1)];
 const STARTS: &[Column] = &[column("ms", 0), column("RSS MB", 1)];
-/// Connections that fill the appliance with nodes.
-const FILLERS: u32 = 16;
 /// More nodes than this take the peer too long: each costs it a twentieth of a second.
 const PEER_NODES: u32 = 2_000;
 
-/// A server with a bare-metal API.
-struct Target<'a> {
-    who: &'static str,
-    /// Before `/v1`.
-    base: &'static str,
-    client: &'a dyn Fn() -> Result<Client>,
-    server: &'a Server,
+/// How the client says who he is.
+#[derive(Clone, Copy)]
+enum Proof {
+    Token,
+    Basic,
 }
 
-pub(crate) fn run(plan: &Plan, nodes: &[u32]) -> Result<()> {
+pub(crate) fn run(plan: &Plan, nodes: &[u32], only_growth: bool) -> Result<()> {
     let lab = Lab::new(plan)?;
     let mut starts = Figures::new("Start until ready", STARTS);
     let mut calls = Figures::new("Bare-metal API", CALLS);
+    let mut growth =
+        Figures::new("Pages as the nodes grow in number (the last column: p99 of most nodes ÷ this)", GROWTH);
+    let name = |count: u32| format!("{count} nodes");
     for count in nodes {
         for round in 0..plan.rounds {
             eprintln!("API, {count} nodes, round {} of {}", round + 1, plan.rounds);
@@ -46,129 +52,121 @@ pub(crate) fn run(plan: &Plan, nodes: &[u32]) -> Result<()> {
             };
             start("the very first (makes key, certificate, password)")?.stop()?;
             let server = start("no node")?;
-            fill(&lab, "/baremetal", &appliance.client()?, *count)?;
+            let tenant = fleet::fill(&lab, "/baremetal", &appliance.client()?, *count, true)?;
             server.stop()?;
-            let server = start(&format!("{count} nodes"))?;
-            let client = || appliance.client();
-            let ours = Target { who: OURS, base: "/baremetal", client: &client, server: &server };
-            measure(plan, &lab, &mut calls, &ours, *count)?;
+            let server = start(&name(*count))?;
+            let client = appliance.client()?;
+            let token = in_lab(&lab, &client, |client| client.with_token(fleet::system()))?;
+            if !only_growth {
+                for (proof, client) in [(Proof::Token, &token), (Proof::Basic, &client)] {
+                    measure(
+                        plan,
+                        &lab,
+                        (&mut calls, OURS),
+                        (client, &server),
+                        &calls::first("/baremetal", proof, *count),
+                    )?;
+                }
+            }
+            if let Some(tenant) = tenant {
+                in_growth(plan, &lab, (&mut growth, &name(*count)), (&token, &server), &tenant, *count)?;
+            }
             starts.record(&format!("{count} nodes, after the calls"), OURS, &[f64::NAN, server.memory()]);
             server.stop()?;
-            if *count <= PEER_NODES
-                && let Some(ironic) = Ironic::new(&lab, plan.peers.as_deref())?
-            {
-                let began = Instant::now();
-                let server = ironic.start(&lab)?;
-                let start = began.elapsed().as_secs_f64() * 1e3;
-                starts.record("no node", IRONIC, &[start, server.memory()]);
-                fill(&lab, "", &ironic.client(), *count)?;
-                let client = || Ok(ironic.client());
-                let peer = Target { who: IRONIC, base: "", client: &client, server: &server };
-                measure(plan, &lab, &mut calls, &peer, *count)?;
-                starts.record(&format!("{count} nodes, after the calls"), IRONIC, &[f64::NAN, server.memory()]);
-                server.stop()?;
+            if *count <= PEER_NODES && !only_growth {
+                against_ironic(plan, &lab, &mut starts, &mut calls, *count)?;
             }
         }
     }
     starts.print(OURS)?;
-    calls.print(OURS)
+    calls.print(OURS)?;
+    growth.print(&name(nodes.iter().copied().max().unwrap_or_default()))
 }
 
-/// A node as an operator enrolls one.
-fn node(name: &str) -> Value {
-    json!({
-        "name": name,
-        "driver": "fake-hardware",
-        "driver_info": {"address": "192.0.2.1", "username": "admin"},
-        "properties": {"cpus": 64, "memory_mb": 262_144, "local_gb": 3600, "cpu_arch": "x86_64"},
-        "resource_class": "baremetal",
-        "extra": {"rack": "r1", "position": 17},
-    })
+fn against_ironic(plan: &Plan, lab: &Lab, starts: &mut Figures, calls: &mut Figures, count: u32) -> Result<()> {
+    let Some(ironic) = Ironic::new(lab, plan.peers.as_deref())? else { return Ok(()) };
+    let began = Instant::now();
+    let server = ironic.start(lab)?;
+    starts.record("no node", IRONIC, &[began.elapsed().as_secs_f64() * 1e3, server.memory()]);
+    fleet::fill(lab, "", &ironic.client(), count, false)?;
+    // The same figures stand beside ours with a token and with a password.
+    for proof in [Proof::Token, Proof::Basic] {
+        measure(plan, lab, (calls, IRONIC), (&ironic.client(), &server), &calls::first("", proof, count))?;
+    }
+    starts.record(&format!("{count} nodes, after the calls"), IRONIC, &[f64::NAN, server.memory()]);
+    server.stop()
 }
 
-fn fill(lab: &Lab, base: &'static str, client: &Client, count: u32) -> Result<()> {
-    let client = client.sibling();
-    let (nodes, ports) = (format!("{base}/v1/nodes"), format!("{base}/v1/ports"));
-    lab.server.run(move || {
-        let one = |lane: u32| -> Result<()> {
-            let mut client = client.sibling();
-            for number in (lane..count).step_by(FILLERS as usize) {
-                let answer = client.json("POST", &nodes, &node(&format!("node{number}")))?;
-                let [_, a, b, c] = number.to_be_bytes();
-                let mac = format!("02:ee:00:{a:02x}:{b:02x}:{c:02x}");
-                client.json("POST", &ports, &json!({"node_uuid": answer["uuid"], "address": mac}))?;
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let one = &one;
-            let lanes: Vec<_> = (0..FILLERS).map(|lane| scope.spawn(move || one(lane))).collect();
-            lanes.into_iter().try_for_each(|lane| lane.join().unwrap_or_else(|_| anyhow::bail!("a client failed")))
-        })
-    })?
+/// Does something with a client where the servers are.
+fn in_lab<T: Send + 'static>(
+    lab: &Lab,
+    client: &Client,
+    work: impl FnOnce(&mut Client) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let mut client = client.sibling();
+    lab.server.run(move || work(&mut client))?
 }
 
-/// One kind of call: what is sent the n-th time.
-type Call = Box<dyn Fn(usize) -> (&'static str, String, String) + Send>;
-
-fn measure(plan: &Plan, lab: &Lab, figures: &mut Figures, target: &Target<'_>, count: u32) -> Result<()> {
-    let (base, server) = (target.base, target.server);
-    let mut client = (target.client)()?;
-    let every = format!("{base}/v1/nodes?limit=1000");
-    let first = lab.server.run(move || client.json("GET", &every, &Value::Null))??;
-    let uuids: Vec<String> = first["nodes"]
-        .as_array()
-        .context("no nodes")?
-        .iter()
-        .filter_map(|node| Some(node["uuid"].as_str()?.to_owned()))
-        .collect();
-    let of = |number: usize, uuids: &[String]| uuids[number % uuids.len()].clone();
-    let (shown, changed, run) = (uuids.clone(), uuids, std::process::id());
-    let calls: Vec<(&str, Call)> = vec![
-        ("GET /v1/nodes", Box::new(move |_| ("GET", format!("{base}/v1/nodes"), String::new()))),
-        ("GET /v1/nodes/detail", Box::new(move |_| ("GET", format!("{base}/v1/nodes/detail"), String::new()))),
-        ("GET /v1/nodes?limit=50", Box::new(move |_| ("GET", format!("{base}/v1/nodes?limit=50"), String::new()))),
-        (
-            "GET /v1/nodes/UUID",
-            Box::new(move |number| ("GET", format!("{base}/v1/nodes/{}", of(number, &shown)), String::new())),
-        ),
-        (
-            "PATCH /v1/nodes/UUID",
-            Box::new(move |number| {
-                let patch = json!([{"op": "add", "path": "/extra/position", "value": number}]);
-                ("PATCH", format!("{base}/v1/nodes/{}", of(number, &changed)), patch.to_string())
-            }),
-        ),
-        (
-            "POST /v1/nodes",
-            Box::new(move |number| {
-                ("POST", format!("{base}/v1/nodes"), node(&format!("new-{run}-{number}")).to_string())
-            }),
-        ),
-    ];
-    for (name, call) in calls {
-        let (mut client, span) = ((target.client)()?, plan.span);
-        let before = server.cpu();
-        let (mut micros, bytes) = lab.server.run(move || repeat(&mut client, &call, span))??;
-        let done = micros.len() as f64;
-        let (half, most) = (percentile(&mut micros, 0.5), percentile(&mut micros, 0.99));
+fn measure(
+    plan: &Plan,
+    lab: &Lab,
+    (figures, who): (&mut Figures, &str),
+    (client, server): (&Client, &Server),
+    calls: &calls::First,
+) -> Result<()> {
+    for (name, call) in calls.made(lab, client)? {
+        let Turn { mut micros, bytes, cpu } = repeat(plan, lab, client, server, call)?;
         let total: f64 = micros.iter().sum::<f64>() / 1e6;
-        let cpu = (server.cpu() - before) * 1e6 / done;
-        figures.record(
-            &format!("{name}, {count} nodes"),
-            target.who,
-            &[done / total, cpu, half, most, bytes as f64 / 1e3],
-        );
+        let (half, most) = (percentile(&mut micros, 0.5), percentile(&mut micros, 0.99));
+        figures.record(&name, who, &[micros.len() as f64 / total, cpu, half, most, bytes as f64 / 1e3]);
     }
     Ok(())
 }
 
-/// Waiting times, and the length of the last answer.
-fn repeat(client: &mut Client, call: &Call, span: Duration) -> Result<(Vec<f64>, usize)> {
+fn in_growth(
+    plan: &Plan,
+    lab: &Lab,
+    (figures, who): (&mut Figures, &str),
+    (client, server): (&Client, &Server),
+    tenant: &Tenant,
+    count: u32,
+) -> Result<()> {
+    let owner = in_lab(lab, client, |client| Ok(client.sibling()))?;
+    let lessee = tenant.client(lab, &owner)?;
+    for (name, by_lessee, call) in calls::growing(lab, client, tenant, count)? {
+        let client = if by_lessee { &lessee } else { client };
+        let Turn { mut micros, bytes, cpu } = repeat(plan, lab, client, server, call)?;
+        let (half, most) = (percentile(&mut micros, 0.5), percentile(&mut micros, 0.99));
+        figures.record(&name, who, &[most, half, cpu, bytes as f64 / 1e3]);
+    }
+    Ok(())
+}
+
+/// What came of one call again and again.
+struct Turn {
+    micros: Vec<f64>,
+    /// Length of the last answer.
+    bytes: usize,
+    /// Processor time of the server for one, in µs.
+    cpu: f64,
+}
+
+fn repeat(plan: &Plan, lab: &Lab, client: &Client, server: &Server, call: Call) -> Result<Turn> {
+    let (before, span) = (server.cpu(), plan.span);
+    let (micros, bytes) = in_lab(lab, client, move |client| again_and_again(client, &call, span))?;
+    let cpu = (server.cpu() - before) * 1e6 / micros.len() as f64;
+    Ok(Turn { micros, bytes, cpu })
+}
+
+fn again_and_again(client: &mut Client, call: &Call, span: Duration) -> Result<(Vec<f64>, usize)> {
+    // The first one checks the password, which is slow on purpose, and once in five minutes; the first list in an order
+    // makes the order.
+    for _ in 0..2 {
+        let (method, path, body) = call(0);
+        client.call(method, &path, &body)?;
+    }
     let (began, mut micros, mut length) = (Instant::now(), Vec::new(), 0);
-    // The first one checks the password, which is slow on purpose, and once in five minutes.
-    client.good("GET", "/baremetal/v1/drivers", "")?;
-    while began.elapsed() < span {
+    while began.elapsed() < span || micros.is_empty() {
         let (method, path, body) = call(micros.len());
         let asked = Instant::now();
         length = client.good(method, &path, &body)?.len();
