@@ -14,6 +14,7 @@ mod loaders;
 mod manifest;
 mod packages;
 mod ramdisk;
+mod rescue;
 mod system;
 mod tools;
 mod tree;
@@ -42,7 +43,7 @@ struct Cli {
 enum Command {
     /// iPXE for BIOS and UEFI: DIR/ipxe/…
     Loaders(Out),
-    /// Kernel, initramfs and the archive of further drivers: DIR/agent/x86_64/…
+    /// Kernel, initramfs, the archives of further drivers and for rescues: DIR/agent/x86_64/…
     Ramdisk {
         #[command(flatten)]
         agent: Agent,

@@ -1,7 +1,7 @@
-//! The deploy ramdisk: kernel, initramfs with the agent, and an archive of further drivers.
+//! The deploy ramdisk: kernel, initramfs with the agent, an archive of further drivers, and the one for rescues.
 //!
 //! In: Debian's kernel and busybox, the agent as a static binary, the scripts of `boot-images/ramdisk`.
-//! Out: `agent/x86_64/{vmlinuz,initramfs,drivers}`.
+//! Out: `agent/x86_64/{vmlinuz,initramfs,drivers,rescue}`.
 //! One kernel for all machines: the generic one is smaller on the wire (8 MB, xz) than the cloud one (14 MB) and has
 //! every driver. The initramfs holds what virtual machines and plain boards have; `drivers` is a second archive with
 //! the network cards and controllers of servers, which a boot script adds where the machine is not known to be virtual.
@@ -15,6 +15,7 @@ use crate::archive;
 use crate::kernel::{Kernel, without};
 use crate::loaders::write_file;
 use crate::packages::Packages;
+use crate::rescue;
 use crate::tree::Tree;
 use crate::userland;
 
@@ -80,12 +81,13 @@ pub(crate) const SERVER_DRIVERS: &[&str] = &[
     "i2c_i801",
 ];
 
-/// Builds the three files below `out`.
+/// Builds the files below `out`.
 pub(crate) fn build(packages: &Packages, agent: &Path, out: &Path) -> Result<()> {
     let agent = userland::static_program(agent, HOW)?;
     let kernel = Kernel::generic(packages)?;
     let main = kernel.select(MAIN)?;
     let further = without(kernel.select(SERVER_DRIVERS)?, &main);
+    let rescue_only = without(without(kernel.select(rescue::MODULES)?, &main), &further);
 
     let mut tree = Tree::default();
     for folder in ["proc", "sys", "dev", "run", "tmp", "etc"] {
@@ -104,7 +106,13 @@ pub(crate) fn build(packages: &Packages, agent: &Path, out: &Path) -> Result<()>
     kernel.install(&mut tree, "lib/modules", &main, &[&main]);
 
     let mut drivers = Tree::default();
-    kernel.install(&mut drivers, "lib/modules", &further, &[&main, &further]);
+    // Either archive may be there without the other, or over it: the tables of both know everything. A module that is not
+    // there is not loaded, and nothing else comes of it.
+    let all = [&main, &further, &rescue_only];
+    kernel.install(&mut drivers, "lib/modules", &further, &all);
+
+    let mut rescue = rescue::tree(packages)?;
+    kernel.install(&mut rescue, "lib/modules", &rescue_only, &all);
 
     let folder = out.join("agent/x86_64");
     let mut sum = 0;
@@ -112,11 +120,13 @@ pub(crate) fn build(packages: &Packages, agent: &Path, out: &Path) -> Result<()>
         ("vmlinuz", kernel.vmlinuz.clone()),
         ("initramfs", archive::initramfs(&tree)?),
         ("drivers", archive::initramfs(&drivers)?),
+        ("rescue", archive::initramfs(&rescue)?),
     ] {
         write_file(&folder.join(name), &data)?;
         sum += data.len();
         eprintln!("{}: {} bytes ({sum} so far)", folder.join(name).display(), data.len());
     }
-    eprintln!("kernel {}, {} modules and {} further ones", kernel.release, main.len(), further.len());
+    let (main, further, rescue) = (main.len(), further.len(), rescue_only.len());
+    eprintln!("kernel {}, {main} modules, {further} further ones and {rescue} for rescues", kernel.release);
     Ok(())
 }

@@ -54,8 +54,7 @@ pub(crate) fn dynamic(
     target: &str,
     tree: &mut Tree,
 ) -> Result<()> {
-    let folders: Vec<PathBuf> =
-        packages.closure(package)?.iter().map(|name| packages.unpacked(name)).collect::<Result<_>>()?;
+    let mut shelf = Shelf { packages, closure: packages.closure(package)?, unpacked: Vec::new() };
     let program = first_of(&packages.unpacked(package)?, places)?;
     let data = fs::read(&program)?;
     let mut open = Elf::new(&data).with_context(|| format!("cannot read {}", program.display()))?.needed()?;
@@ -66,13 +65,49 @@ pub(crate) fn dynamic(
         if !done.insert(name.clone()) {
             continue;
         }
-        let file = library(&folders, &name).with_context(|| format!("{target} needs {name}: no package has it"))?;
+        let file = shelf.find(&name)?.with_context(|| format!("{target} needs {name}: no package has it"))?;
         let data = fs::read(&file)?;
         open.extend(Elf::new(&data).with_context(|| format!("cannot read {}", file.display()))?.needed()?);
         let place = if name == LOADER { format!("lib64/{name}") } else { format!("usr/lib/x86_64-linux-gnu/{name}") };
         tree.file(&place, 0o755, data);
     }
     Ok(())
+}
+
+/// Libraries whose packages are called otherwise, by the beginnings of both names.
+const CALLED_OTHERWISE: &[(&str, &str)] =
+    &[("libm", "libc6"), ("libpthread", "libc6"), ("libz", "zlib1g"), ("libcrypto", "libssl"), ("libe2p", "libext2fs")];
+
+/// The packages that a program depends on. Only those are fetched that have a library which is asked for, as far as their
+/// names tell.
+struct Shelf<'a> {
+    packages: &'a Packages,
+    closure: Vec<String>,
+    unpacked: Vec<PathBuf>,
+}
+
+impl Shelf<'_> {
+    fn find(&mut self, name: &str) -> Result<Option<PathBuf>> {
+        if let Some(found) = library(&self.unpacked, name) {
+            return Ok(Some(found));
+        }
+        while let Some(at) = likeliest(&self.closure, name) {
+            self.unpacked.push(self.packages.unpacked(&self.closure.swap_remove(at))?);
+            if let Some(found) = library(&self.unpacked[self.unpacked.len() - 1..], name) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Which of these packages is the first to look into for a library: the one with the shortest of the names that begin as
+/// it does, else any that has to do with libraries, else any.
+fn likeliest(packages: &[String], library: &str) -> Option<usize> {
+    let stem = library.split(".so").next().unwrap_or(library).replace('_', "-").to_ascii_lowercase();
+    let stem = CALLED_OTHERWISE.iter().find(|(name, _)| *name == stem).map_or(stem.as_str(), |(_, package)| package);
+    let rank = |name: &String| (!name.starts_with(stem), !name.contains("lib"), name.len());
+    packages.iter().enumerate().min_by_key(|(_, name)| rank(name)).map(|(at, _)| at)
 }
 
 /// The file of a library in any of the unpacked packages. Links inside a package are followed, others are not ours.
@@ -125,6 +160,24 @@ mod tests {
         fs::write(&file, "#!/bin/sh\n").unwrap();
         let error = format!("{:#}", static_program(&file, "build it").unwrap_err());
         assert!(error.contains("not a 64-bit little-endian ELF file"), "{error}");
+    }
+
+    #[test]
+    fn the_package_of_a_library_is_looked_into_first() {
+        let packages =
+            ["libc6", "libcap2", "debconf", "zlib1g", "libssl3t64", "libblkid1", "libzstd1"].map(str::to_owned);
+        let first = |library| likeliest(&packages, library).map(|at| packages[at].as_str());
+        for (library, package) in [
+            ("libc.so.6", "libc6"),
+            ("libm.so.6", "libc6"),
+            ("libz.so.1", "zlib1g"),
+            ("libcrypto.so.3", "libssl3t64"),
+            ("libblkid.so.1", "libblkid1"),
+        ] {
+            assert_eq!(first(library), Some(package), "{library}");
+        }
+        assert_ne!(first("libother.so.1"), Some("debconf"));
+        assert_eq!(likeliest(&[], "libc.so.6"), None);
     }
 
     #[test]
