@@ -130,7 +130,7 @@ impl World {
         let quoted = |path: &Path| Value::from(path.to_string_lossy().into_owned()).to_string();
         let text = format!(
             "state_folder = {}\nboot_files = {}\n\n[[interface]]\nname = \"prov0\"\nroles = [\"boot\"]\n\n\
-             [public]\nlisten = \"{listen}\"\nplain_http = true\n\n[agent]\nsilence_seconds = {SILENCE}\n\n\
+             [public]\nlisten = \"{listen}\"\nplain_http = true\n\n[power]\nsoft_off_seconds = 1\n\n[agent]\nsilence_seconds = {SILENCE}\n\n\
              [images]\nimport_folder = {}\nreserve_mib = 1\n",
             quoted(&self.site.state()),
             quoted(&self.common.folder.join("boot")),
@@ -257,6 +257,15 @@ impl World {
                 image::must_be_empty(&self.disk)?;
                 ensure!(self.node.running() == Running::Nothing, "the cleaned machine is still on");
             }
+            Work::Rescue => {
+                ensure!(self.node.running() == Running::Network, "the machine does not run the rescue system");
+                let hash = fs::read_to_string(node::rescue_file(&self.disk)).context("nobody was let in")?;
+                ensure!(hash.starts_with("$6$"), "the user was let in by {hash}");
+            }
+            Work::Unrescue => match self.node.running() {
+                Running::Disk(Ok(_)) => {}
+                other => bail!("the node is active again, but its machine runs {other:?}"),
+            },
             Work::Manage | Work::Inspect => {}
         }
         Ok(())
@@ -308,6 +317,8 @@ pub(crate) enum Work {
     /// With the nonce that goes into the config drive.
     Deploy(String),
     Undeploy,
+    Rescue,
+    Unrescue,
 }
 
 impl Work {
@@ -322,6 +333,8 @@ impl Work {
             Work::Inspect => json!({"target": "inspect"}),
             Work::Clean => json!({"target": "provide"}),
             Work::Undeploy => json!({"target": "deleted"}),
+            Work::Rescue => json!({"target": "rescue", "rescue_password": "let me in"}),
+            Work::Unrescue => json!({"target": "unrescue"}),
             Work::Deploy(nonce) => json!({
                 "target": "active",
                 "configdrive": {"meta_data": {}, "user_data": format!("{NONCE}{nonce}\n")},
@@ -333,7 +346,8 @@ impl Work {
         match self {
             Work::Manage | Work::Inspect => "manageable",
             Work::Clean | Work::Undeploy => "available",
-            Work::Deploy(_) => "active",
+            Work::Deploy(_) | Work::Unrescue => "active",
+            Work::Rescue => "rescue",
         }
     }
 
@@ -345,6 +359,8 @@ impl Work {
             Work::Clean => "clean",
             Work::Deploy(_) => "deploy",
             Work::Undeploy => "undeploy",
+            Work::Rescue => "rescue",
+            Work::Unrescue => "unrescue",
         }
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Bases {
     pub(crate) manageable: Snapshot,
     pub(crate) available: Snapshot,
     pub(crate) active: Snapshot,
+    pub(crate) rescue: Snapshot,
 }
 
 /// Takes a node through its whole life once, and keeps a copy of each state of rest.
@@ -41,7 +42,9 @@ pub(crate) fn bases(world: &mut World) -> Result<Bases> {
         reach(world, &Work::Clean)?;
         let available = world.snapshot("available")?;
         reach(world, &Work::deploy())?;
-        Ok(Bases { enrolled, manageable, available, active: world.snapshot("active")? })
+        let active = world.snapshot("active")?;
+        reach(world, &Work::Rescue)?;
+        Ok(Bases { enrolled, manageable, available, active, rescue: world.snapshot("rescue")? })
     })
 }
 

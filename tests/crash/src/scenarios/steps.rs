@@ -49,12 +49,14 @@ impl Display for Point<'_> {
 /// # Errors
 /// When an undisturbed run fails.
 pub(crate) fn run(worlds: &mut [World], bases: &Bases, report: &Report) -> Result<String> {
-    let kinds: [Kind; 5] = [
+    let kinds: [Kind; 7] = [
         (&bases.enrolled, || Work::Manage),
         (&bases.manageable, || Work::Inspect),
         (&bases.manageable, || Work::Clean),
         (&bases.available, Work::deploy),
         (&bases.active, || Work::Undeploy),
+        (&bases.active, || Work::Rescue),
+        (&bases.rescue, || Work::Unrescue),
     ];
     let Some(first) = worlds.first_mut() else { bail!("there is no world") };
     let mut points = VecDeque::new();
@@ -65,7 +67,7 @@ pub(crate) fn run(worlds: &mut [World], bases: &Bases, report: &Report) -> Resul
         }
         points.push_back(Point { base, work: work(), moment: Moment::Each });
     }
-    for (base, work) in kinds.into_iter().filter(|(_, work)| !matches!(work(), Work::Manage)) {
+    for (base, work) in kinds.into_iter().filter(|(_, work)| !matches!(work(), Work::Manage | Work::Unrescue)) {
         points.push_back(Point { base, work: work(), moment: Moment::MissedBoot });
     }
     let points = Mutex::new(points);

@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod faults;
 mod life;
+mod rescue;
 mod steps;
 mod tenants;
 
@@ -67,12 +68,13 @@ pub(crate) struct Scene<'a> {
 
 type Play = fn(&mut Scene) -> Result<()>;
 
-const SCENARIOS: [(&str, Play); 9] = [
+const SCENARIOS: [(&str, Play); 10] = [
     ("the whole way of both nodes", life::first_way),
     ("the client's other commands", commands::small_commands),
     ("power, and the disk boot of a machine that asks the network first", boots::network_first),
     ("adoption of running machines", life::adopt),
     ("rebuild", life::rebuild),
+    ("rescue and service", rescue::rescue_and_service),
     ("abort from wait call-back", faults::abort),
     ("a wrong checksum", faults::wrong_checksum),
     ("the whole way a second time, by UEFI HTTP Boot", life::second_way),
