@@ -19,6 +19,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "common"))
 
+import sdk  # noqa: E402
 from service import PASSWORD, Service  # noqa: E402
 
 COMMAND_LIMIT = 120
@@ -61,6 +62,15 @@ class Clients:
     def write(self, clouds):
         # JSON is YAML.
         (self.folder / "clouds.yaml").write_text(json.dumps({"clouds": clouds}))
+
+    def count(self, name, right, said):
+        """Notes what came of a check."""
+        if right:
+            self.passed += 1
+            print(f"           passed  {name}", flush=True)
+        else:
+            self.failed += 1
+            print(f"           FAILED  {name}\n{said[-3000:]}", flush=True)
 
     def call(self, who, command, **more):
         """Runs a client; its exit status and everything it says."""
@@ -108,6 +118,28 @@ class Clients:
                 self.expect(*(part.strip() for part in line.split("|", 2)))
 
 
+def without_credentials(clients):
+    """auth_type none, at the place where whoever asks is the lessee."""
+    url = clients.service.open_url
+    clouds = clients.clouds()
+    overrides = {f"{name}_endpoint_override": f"{url}/{name}{path}" for name, path in SERVICES.items()}
+    clouds["open"] = {"auth_type": "none", "auth": {"endpoint": f"{url}/baremetal"}} | overrides
+    public = {f"{name}_endpoint_override": f"{clients.service.url}/{name}" for name in ("baremetal", "image")}
+    clouds["closed"] = {"auth_type": "none", "auth": {"endpoint": f"{clients.service.url}/baremetal"}} | public
+    clients.write(clouds)
+    for command in ("baremetal node list", "openstack baremetal node list"):
+        clients.expect("open", "ok n1", command)
+        clients.expect("closed", "refused 401", command)
+    clients.expect("open", "ok", "metalsmith list")
+    clients.expect("open", "ok lesseenet", "openstack network list")
+    clients.expect("open", "ok", "openstack image list")
+    # He is the lessee, and no more.
+    clients.expect("open", "refused 403", "baremetal node maintenance set n1")
+    by_environment = {"OS_AUTH_TYPE": "none", "OS_ENDPOINT": f"{url}/baremetal", "OS_CLOUD": ""}
+    status, said = clients.call("", "baremetal node list", **by_environment)
+    clients.count("OS_AUTH_TYPE=none, baremetal node list", status == 0 and "n1" in said, said)
+
+
 def ways_in(clients):
     """Every way to authenticate that the clients know and the appliance takes."""
     url = clients.service.url
@@ -142,10 +174,6 @@ def readme(clients):
     tested = re.findall(r"^<!-- tested: (\w+) -->\n```sh\n(.*?)^```$", text, re.M | re.S)
     passwords = dict(re.findall(r"echo '([^']+)' \| leasehold account create (\w+)", text))
     people = {name: password for password, name in passwords.items()}
-    # A disk with a partition table of one Linux partition, and something on it.
-    entry = bytes([0x80, 0, 0, 0, 0x83, 0, 0, 0]) + (1).to_bytes(4, "little") + (2047).to_bytes(4, "little")
-    first = bytes(446) + entry + bytes(48) + b"\x55\xaa"
-    (folder / "disk.raw").write_bytes(first + os.urandom((1 << 20) - len(first)))
     (folder / "key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9 lena\n")
     projects = {"olga": "lab", "lena": "students"}
     clouds = {}
@@ -162,12 +190,7 @@ def readme(clients):
         if who in clouds:
             environment |= {"OS_CLOUD": who, "STUDENTS": clients.ask("lena", "openstack token issue")["project_id"]}
         done = subprocess.run(["bash", "-ex", "-c", block], cwd=folder, env=environment, capture_output=True, text=True)
-        if done.returncode == 0:
-            clients.passed += 1
-            print(f"           passed  README.md, {who}", flush=True)
-        else:
-            clients.failed += 1
-            print(f"           FAILED  README.md, {who}\n{(done.stdout + done.stderr)[-3000:]}", flush=True)
+        clients.count(f"README.md, {who}", done.returncode == 0, done.stdout + done.stderr)
     if len(tested) < 3:
         clients.failed += 1
         print("           FAILED  README.md has fewer than three tested blocks")
@@ -180,7 +203,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="leasehold-clients-") as temporary:
         folder = options.keep or pathlib.Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        with Service(os.environ["LEASEHOLD_BIN"], folder) as service:
+        with Service(os.environ["LEASEHOLD_BIN"], folder, open_as="lessee") as service:
             for name, (roles, project) in PEOPLE.items():
                 service.account(name, roles, project)
             clients = Clients(service, folder)
@@ -188,8 +211,17 @@ def main():
             # Who is asked for all projects sees them all.
             for row in clients.ask("sys", "openstack project list"):
                 clients.names[row["Name"]] = row["ID"]
+            disk = folder / "disk.raw"
+            disk.write_bytes(sdk.image.disk())
+            (service.import_folder / "disk.raw").write_bytes(disk.read_bytes())
+            projects = dict(clients.names)
+            clients.names |= {"disk": str(disk), "folder": service.import_folder.as_uri()}
             clients.table(HERE / "traced.txt")
+            clients.table(HERE / "services.txt")
             ways_in(clients)
+            without_credentials(clients)
+            clients.clouds()
+            sdk.run(clients, projects)
             readme(clients)
     print(f"clients: {clients.passed} passed, {clients.failed} failed")
     return 1 if clients.failed or not clients.passed else 0
