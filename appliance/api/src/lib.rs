@@ -30,10 +30,10 @@ pub mod url;
 
 use arc_swap::ArcSwap;
 use auth::{Guard, Passwords};
-pub use baremetal::Orders;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::{Extension, Router};
+pub use baremetal::Orders;
 use jiff::Timestamp;
 use leasehold_domain::command::{Actor, Command};
 use leasehold_domain::policy::Policy;

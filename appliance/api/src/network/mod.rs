@@ -35,7 +35,6 @@ use serde_json::{Value, json};
 use std::fmt::Display;
 use uuid::Uuid;
 
-
 /// A refusal that comes before any handler, in this service's form.
 pub(crate) fn refused(error: crate::error::ApiError) -> axum::response::Response {
     axum::response::IntoResponse::into_response(fault::Fault::from(error))

@@ -62,10 +62,12 @@ impl InterfaceScripts {
         AgentSource {
             kernel_url: format!("{files}/{KERNEL}"),
             initrds,
-            rescue: self.shared.files.lookup(RESCUE.as_bytes()).is_ok().then(|| Initrd {
-                url: format!("{files}/{RESCUE}"),
-                condition: InitrdCondition::Always,
-            }),
+            rescue: self
+                .shared
+                .files
+                .lookup(RESCUE.as_bytes())
+                .is_ok()
+                .then(|| Initrd { url: format!("{files}/{RESCUE}"), condition: InitrdCondition::Always }),
             inspection_url: format!("{api}/v1/continue_inspection{query}"),
             api_url: api,
             pin: Some(self.shared.pin.clone()),

@@ -82,8 +82,8 @@ fn enroll(client: &mut Client, base: &str, number: u32, count: u32, names: Optio
     let step = (count / PARTS).max(1);
     let part = number / step;
     let mut early = false;
-    if let Some((project, owner)) = names.filter(|_| number % step == 0 && part < PARTS) {
-        if part % 50 == 0 {
+    if let Some((project, owner)) = names.filter(|_| number.is_multiple_of(step) && part < PARTS) {
+        if part.is_multiple_of(50) {
             body["instance_uuid"] = uuid::Uuid::new_v4().to_string().into();
         }
         match part % 100 {

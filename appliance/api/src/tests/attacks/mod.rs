@@ -65,7 +65,6 @@
 //! | … what is hidden | `…::a_refusal_that_hides_is_not_in_the_audit` | no note, or a row for each look, in `audit::Asked::note_hidden` |
 //! | secrets by audit, log, metrics, trace | `…::a_secret_comes_out_by_audit_log_metrics_or_trace` | no masks, whole URLs in `difference`; the token in `agent::heartbeat`'s trace; the password in `login`'s log; a hash in `health::metrics` |
 
-
 use super::identity::{Answer, by_password, system};
 use super::tenants::{Scene, Tenant};
 use super::{PASSWORD, VERSION};

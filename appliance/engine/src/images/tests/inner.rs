@@ -29,7 +29,9 @@ impl Trap {
 fn rig() -> Rig {
     Rig::new(|settings| {
         settings.forbidden = never_fetched_from();
-        settings.forbidden.extend(["10.66.0.0/16", "10.67.0.1/24"].map(|text| text.parse().expect("a network")));
+        settings
+            .forbidden
+            .extend(["10.66.0.0/16", "10.67.0.1/24"].map(|text| text.parse::<Network>().expect("a network")));
         settings.allowed = vec!["127.0.0.1".parse().expect("a network")];
     })
 }
@@ -102,7 +104,9 @@ async fn a_redirect_leads_to_an_inner_address() {
         let (address, requests) = sends_to(&place).await;
         let refused = rig.provide(&format!("http://{address}/x"), Some(sha256(b"x"))).await.expect_err(&place);
         let refused = refused.to_string();
-        assert!(refused.contains(words), "{place}: {refused}");
+        // What is neither an address nor a name to TLS is refused before anybody is asked where it leads.
+        let no_name = place.starts_with("https:") && refused.contains("invalid dns name");
+        assert!(refused.contains(words) || no_name, "{place}: {refused}");
         assert!(!refused.contains("secret"), "{place}: {refused}");
         assert_eq!(requests.load(Ordering::SeqCst), 1, "{place}");
     }
@@ -130,7 +134,11 @@ async fn a_chain_of_redirects_ends_inside_or_never() {
         sends(answer("301 Moved Permanently", &format!("Location: http://{back}/x\r\nContent-Length: 0\r\n"), b""));
     let listener = TcpListener::bind(there).await.expect("the port again");
     tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(socket.read_u8().await.expect("a request"));
+            }
             around(socket).await;
         }
     });
