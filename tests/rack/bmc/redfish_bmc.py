@@ -45,6 +45,7 @@ RESET_TYPES = {
     "GracefulShutdown": "soft",
     "ForceRestart": "reset",
     "PowerCycle": "cycle",
+    "Nmi": "nmi",
 }
 BOOT_TARGETS = {"None": "none", "Pxe": "pxe", "Hdd": "disk", "Cd": "cdrom", "BiosSetup": "bios"}
 BOOT_DEVICES = {device: target for target, device in BOOT_TARGETS.items()}

@@ -27,6 +27,11 @@ pub trait Guest: Send {
     /// # Errors
     /// When the guest is gone.
     fn press_power_button(&mut self) -> Result<()>;
+    /// Sends the system inside a non-maskable interrupt.
+    ///
+    /// # Errors
+    /// When the guest is gone.
+    fn interrupt(&mut self) -> Result<()>;
     /// Ends it as a power cut would, and returns when it has ended.
     fn cut_power(&mut self);
 }
@@ -62,6 +67,8 @@ pub enum PowerTarget {
     Cycle,
     /// The power button.
     Soft,
+    /// No change of power: a non-maskable interrupt; refused when the machine is off.
+    Nmi,
 }
 
 /// A node's power agent. Clones are the same machine.
@@ -80,6 +87,8 @@ struct State {
     guest: Option<Box<dyn Guest>>,
     boot: Option<Override>,
     network: NetworkBoot,
+    /// Non-maskable interrupts so far.
+    interrupts: u64,
     /// Counts starts and stops: the end of an older guest is no news.
     generation: u64,
     closed: bool,
@@ -124,6 +133,11 @@ impl Machine {
         self.state().generation
     }
 
+    /// How often its system was interrupted (NMI) so far.
+    pub fn interrupts(&self) -> u64 {
+        self.state().interrupts
+    }
+
     /// Carries out a power request.
     ///
     /// # Errors
@@ -150,6 +164,13 @@ impl Machine {
             PowerTarget::Soft => {
                 self.note("power button");
                 state.guest.as_mut().map_or(Ok(()), |guest| guest.press_power_button())
+            }
+            PowerTarget::Nmi => {
+                let guest = state.guest.as_mut().context("the machine is off: there is nothing to interrupt")?;
+                guest.interrupt()?;
+                state.interrupts += 1;
+                self.note("non-maskable interrupt");
+                Ok(())
             }
         }
     }
@@ -231,6 +252,10 @@ impl Guest for Qemu {
         self.commands.send("system_powerdown", &json!({}))
     }
 
+    fn interrupt(&mut self) -> Result<()> {
+        self.commands.send("inject-nmi", &json!({}))
+    }
+
     fn cut_power(&mut self) {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = child.kill();
@@ -295,6 +320,9 @@ mod tests {
     struct Dummy;
     impl Guest for Dummy {
         fn press_power_button(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn interrupt(&mut self) -> Result<()> {
             Ok(())
         }
         fn cut_power(&mut self) {}

@@ -1,7 +1,7 @@
 //! The power agent's door: a Unix socket that takes one JSON object a line and answers each with one.
 //!
 //! `{"op":"get"}` → `{"power":"on|off","boot":{"device":"none|pxe|disk","persistent":bool,"mode":"bios|uefi"}}`;
-//! `{"op":"power","target":"on|off|reset|cycle|soft"}` → `{"ok":true}`;
+//! `{"op":"power","target":"on|off|reset|cycle|soft|nmi"}` → `{"ok":true}`;
 //! `{"op":"boot","device":…,"persistent":…,"mode":…}` → `{"ok":true}`; a refusal is `{"error":"a sentence"}`.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -124,7 +124,8 @@ fn carry_out(request: Request, machine: &Machine) -> Result<Value> {
                 "reset" => PowerTarget::Reset,
                 "cycle" => PowerTarget::Cycle,
                 "soft" => PowerTarget::Soft,
-                other => bail!("{other} is no power target: on, off, reset, cycle and soft are"),
+                "nmi" => PowerTarget::Nmi,
+                other => bail!("{other} is no power target: on, off, reset, cycle, soft and nmi are"),
             })?;
             Ok(json!({"ok": true}))
         }
@@ -158,6 +159,9 @@ mod tests {
         fn press_power_button(&mut self) -> Result<()> {
             Ok(())
         }
+        fn interrupt(&mut self) -> Result<()> {
+            Ok(())
+        }
         fn cut_power(&mut self) {}
     }
     impl Launcher for Bench {
@@ -184,7 +188,10 @@ mod tests {
         assert_eq!(ask(get), json!({"power":"off","boot":{"device":"none","persistent":false,"mode":"uefi"}}));
         let boot = r#"{"op":"boot","device":"disk","persistent":true,"mode":"uefi"}"#;
         assert_eq!(ask(boot), json!({"ok": true}));
+        let nmi = r#"{"op":"power","target":"nmi"}"#;
+        assert!(ask(nmi)["error"].as_str().is_some_and(|why| why.contains("off")));
         assert_eq!(ask(r#"{"op":"power","target":"on"}"#), json!({"ok": true}));
+        assert_eq!(ask(nmi), json!({"ok": true}));
         assert_eq!(ask(get), json!({"power":"on","boot":{"device":"disk","persistent":true,"mode":"uefi"}}));
         drop(socket);
         assert!(!folder.path().join("power.sock").exists());

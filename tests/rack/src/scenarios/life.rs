@@ -13,7 +13,7 @@ use super::steps::{
 };
 use crate::compare;
 use crate::guest::NetworkBoot;
-use crate::plan::Firmware;
+use crate::plan::{BmcKind, Firmware};
 use crate::rack::Node;
 
 /// Power-off to a proven deployment, both nodes at once; one boots from the network by iPXE in its ROM, the other by PXE.
@@ -83,8 +83,32 @@ pub(super) fn rebuild(scene: &mut Scene) -> Result<()> {
         if !waits {
             scene.wait_for_rest(node.plan.name, "active", Duration::from_secs(600))?;
         }
-        prove_deployment(scene, node, nonce)
+        prove_deployment(scene, node, nonce)?;
+        manage(scene, node)
     })
+}
+
+/// What the clients ask of a BMC beside power arrives at the machine, or is refused in words: ipmi_sim has no diagnostic
+/// interrupt and IPMI no firmware modes; sushy-tools has both, on a machine whose firmware knows one mode.
+fn manage(scene: &Scene, node: &Node) -> Result<()> {
+    let (cli, name) = (&scene.cli, node.plan.name);
+    let before = node.machine.interrupts();
+    let (nmi, mode) = (["node", "inject", "nmi", name], ["node", "boot", "mode", "set"]);
+    match node.plan.bmc {
+        BmcKind::Ipmi => {
+            cli.refused(&nmi, "no diagnostic interrupt")?;
+            cli.refused(&[&mode[..], &[name, "uefi"]].concat(), "does not support the change of the boot mode")?;
+        }
+        BmcKind::Redfish => {
+            cli.run(&nmi)?;
+            ensure!(node.machine.interrupts() == before + 1, "no interrupt came to {name}");
+            cli.run(&[&mode[..], &[name, "uefi"]].concat())?;
+            cli.refused(&[&mode[..], &[name, "bios"]].concat(), "boots in uefi mode")?;
+        }
+    }
+    let state = cli.node(name, &["power_state", "provision_state"])?;
+    ensure!(state["power_state"] == "power on" && state["provision_state"] == "active", "{name} is {state}");
+    Ok(())
 }
 
 /// Overwrites a part of the image on the node's disk.
