@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import pathlib
+import pty
 import re
 import shlex
 import string
@@ -79,7 +80,13 @@ class Clients:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "OS_CLOUD": who}
         environment |= {"OS_CLIENT_CONFIG_FILE": str(self.folder / "clouds.yaml"), "PYTHONUNBUFFERED": "1"} | more
         how = {"env": environment, "cwd": self.folder, "capture_output": True, "text": True, "timeout": COMMAND_LIMIT}
-        done = subprocess.run([program, *words[1:]], **how)
+        # A terminal, as a user has: from anything else "openstack image create" takes the image.
+        mine, theirs = pty.openpty()
+        try:
+            done = subprocess.run([program, *words[1:]], stdin=theirs, **how)
+        finally:
+            os.close(mine)
+            os.close(theirs)
         return done.returncode, done.stdout + done.stderr
 
     def ask(self, who, command):
@@ -215,7 +222,7 @@ def main():
             disk.write_bytes(sdk.image.disk())
             (service.import_folder / "disk.raw").write_bytes(disk.read_bytes())
             projects = dict(clients.names)
-            clients.names |= {"disk": str(disk), "folder": service.import_folder.as_uri()}
+            clients.names["disk"] = str(disk)
             clients.table(HERE / "traced.txt")
             clients.table(HERE / "services.txt")
             ways_in(clients)

@@ -66,8 +66,12 @@ pub(super) async fn list(
                 || asker.asks("identity:get_project", &Facts::project(project), Some(project.domain))
         }
     });
-    let rows = rows.map(|row| document::project(row, &base));
-    Ok(Json(filters.page("projects", &format!("{base}/identity/v3/projects"), rows)?))
+    let rows: Vec<_> = rows.map(|row| document::project(row, &base)).collect();
+    // As with one by its id: clients go on with what they were given only after 403.
+    if rows.is_empty() && !all && filters.get("name").is_some() {
+        return Err(Fault::forbidden("identity:list_projects"));
+    }
+    Ok(Json(filters.page("projects", &format!("{base}/identity/v3/projects"), rows.into_iter())?))
 }
 
 pub(super) async fn show(

@@ -47,6 +47,8 @@ pub(super) fn status(api: &Api, image: &Image) -> &'static str {
         ImageStatus::Queued if api.engine.images.is_being_filled(image.id) => "saving",
         // The box's administrator named a URL.
         ImageStatus::Queued if !image.card.kept => "importing",
+        // Clients import what was staged only then.
+        ImageStatus::Queued if api.engine.images.is_staged(image.id) => "uploading",
         ImageStatus::Queued => "queued",
     }
 }

@@ -76,6 +76,11 @@ async fn a_foreign_project_and_none_are_refused_in_the_same_words() {
     assert_eq!(none.0, StatusCode::FORBIDDEN, "{}", none.1);
     assert_eq!(ask(&scene.stranger.project).await, none);
     assert_eq!(ask(&scene.lessee.project).await.0, StatusCode::OK);
+    let named = async |name: &str| {
+        scene.rig.keystone("GET", &format!("/projects?name={name}"), Value::Null, &scene.lessee.token).await
+    };
+    assert_eq!(named("lessee").await.0, StatusCode::OK);
+    assert_eq!((named("stranger").await.0, named("nobody").await.0), (StatusCode::FORBIDDEN, StatusCode::FORBIDDEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]

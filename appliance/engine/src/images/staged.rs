@@ -53,6 +53,11 @@ impl ImageStore {
         self.settings.folder.join(format!("{PREFIX}{id}"))
     }
 
+    /// Parts of the image are here.
+    pub fn is_staged(&self, id: ImageId) -> bool {
+        self.staged_file(id).exists()
+    }
+
     /// How many bytes of the image's parts are here; `None`: none ever came.
     pub async fn staged(&self, id: ImageId) -> Result<Option<u64>, ImageError> {
         match tokio::fs::metadata(self.staged_file(id)).await {
