@@ -15,7 +15,7 @@ use anyhow::Result;
 type Scenario = fn(&mut World) -> Result<String>;
 
 pub(crate) const ALL: [(&str, Scenario); 18] = [
-    ("machines without a job get an address and no file", addresses::no_job),
+    ("machines without a job get an address, and a file only to go on to their disk", addresses::no_job),
     ("renew, rebind, inform, decline, release", addresses::life_of_an_address),
     ("broadcast flag", addresses::broadcast_flag),
     ("the same address after a kill", addresses::after_a_kill),
