@@ -29,7 +29,6 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post, put};
 
-
 /// A refusal that comes before any handler, in this service's form.
 pub(crate) fn refused(error: crate::error::ApiError) -> axum::response::Response {
     axum::response::IntoResponse::into_response(fault::Fault::from(error))
