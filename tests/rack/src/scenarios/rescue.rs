@@ -81,13 +81,14 @@ fn rescue(scene: &Scene, node: &Node, network: &str) -> Result<()> {
 
 /// A line per answer: the user, whether somebody still takes an agent's commands (port 9999), the root file system's first
 /// program, the nonce on the config drive; last how many of the tools are there.
-const QUESTION: &str = "id -u; cat /proc/net/tcp /proc/net/tcp6 | grep -c ':270F [0-9A-F]*:0000 0A'; \
-    mkdir -p /root/system && mount -o ro \"$(blkid -o device -t TYPE=squashfs)\" /root/system && \
+const QUESTION: &str = "once() { grep -q \" $2 \" /proc/mounts || mount -o ro \"$1\" \"$2\"; }; \
+    id -u; cat /proc/net/tcp /proc/net/tcp6 | grep -c ':270F [0-9A-F]*:0000 0A'; \
+    mkdir -p /root/system && once \"$(blkid -o device -t TYPE=squashfs)\" /root/system && \
     ls /root/system/bin/leasehold-first-boot; \
-    mount -o ro \"$(blkid -o device -t PARTLABEL=config-2)\" /mnt && cat /mnt/openstack/latest/meta_data.json; echo; \
+    once \"$(blkid -o device -t PARTLABEL=config-2)\" /mnt && cat /mnt/openstack/latest/meta_data.json; echo; \
     for tool in e2fsck mkfs.ext4 xfs_repair btrfs mdadm lvs cryptsetup fdisk rsync efibootmgr lsblk; do \
     $tool --version >/dev/null 2>&1 || $tool -V >/dev/null 2>&1 || echo \"$tool does not run\"; done; \
-    lsblk -nro FSTYPE | grep -c squashfs";
+    blkid -o value -s TYPE | grep -c squashfs; exit 0";
 
 fn verify(scene: &Scene, node: &Node, answer: &str) -> Result<()> {
     let lines: Vec<_> = answer.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
