@@ -72,13 +72,19 @@ impl Drop for InProgress {
     }
 }
 
-/// An answer's body; its request is in progress until it is sent, or given up.
-pub(crate) struct Held {
-    pub(crate) body: Body,
-    pub(crate) _request: InProgress,
+/// An answer's body, with what its request holds until it is sent, or given up.
+pub(crate) struct Held<T> {
+    body: Body,
+    _held: T,
 }
 
-impl HttpBody for Held {
+impl<T> Held<T> {
+    pub(crate) fn new(body: Body, held: T) -> Held<T> {
+        Held { body, _held: held }
+    }
+}
+
+impl<T: Unpin> HttpBody for Held<T> {
     type Data = Bytes;
     type Error = axum::Error;
 

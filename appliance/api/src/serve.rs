@@ -167,7 +167,7 @@ impl Service<http::Request<hyper::body::Incoming>> for Stamped {
         let answer = self.router.call(request.map(|body| Body::new(Coming::new(body, limit))));
         Box::pin(async move {
             let answer = answer.await?;
-            Ok(answer.map(|body| Body::new(Held { body, _request: in_progress })))
+            Ok(answer.map(|body| Body::new(Held::new(body, in_progress))))
         })
     }
 }

@@ -54,10 +54,8 @@ def run(clients, projects):
             try:
                 check(scene)
             except Exception:
-                clients.failed += 1
-                print(f"           FAILED  {name}\n{traceback.format_exc()}", flush=True)
+                clients.count(name, False, traceback.format_exc())
             else:
-                clients.passed += 1
-                print(f"           passed  {name}", flush=True)
+                clients.count(name, True, "")
     for connection in scene.open.values():
         connection.close()

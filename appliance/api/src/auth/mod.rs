@@ -20,7 +20,7 @@ use crate::audit::Hidings;
 use crate::error::ApiError;
 use crate::limits::Ticket;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{HeaderMap, StatusCode, header, request::Parts};
+use axum::http::{Extensions, HeaderMap, StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -144,10 +144,10 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn of(parts: &Parts) -> Origin {
+    pub(crate) fn of(extensions: &Extensions) -> Origin {
         Origin {
-            address: parts.extensions.get::<crate::serve::Connection>().and_then(|connection| connection.peer),
-            request: parts.extensions.get::<RequestId>().cloned(),
+            address: extensions.get::<crate::serve::Connection>().and_then(|connection| connection.peer),
+            request: extensions.get::<RequestId>().cloned(),
         }
     }
 
@@ -167,7 +167,7 @@ impl<S: Sync> FromRequestParts<S> for Origin {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Origin, Infallible> {
-        Ok(Origin::of(parts))
+        Ok(Origin::of(&parts.extensions))
     }
 }
 
@@ -206,7 +206,7 @@ impl FromRequestParts<Api> for Caller {
         let (scope, credentials) =
             api.guard.known.of(&view.identity, whose, &user, token.as_deref()).ok_or_else(unknown)?;
         let policy = api.policy.load_full();
-        let (origin, hidings) = (Origin::of(parts), Hidings::default());
+        let (origin, hidings) = (Origin::of(&parts.extensions), Hidings::default());
         let caller = Caller { user, credentials, policy, scope, token, origin, hidings };
         if let Some(witness) = parts.extensions.get::<crate::audit::Witness>() {
             witness.saw(&caller);
@@ -254,7 +254,7 @@ async fn identify(parts: &Parts, api: &Api) -> Result<(Arc<User>, Option<Arc<Tok
     if parts.headers.contains_key(header::AUTHORIZATION) {
         let given = only(&parts.headers, header::AUTHORIZATION.as_str());
         let (name, password) = given.and_then(basic).ok_or_else(unknown)?;
-        let user = login::by_password(api, &Claim::plain(&name), &password, &Origin::of(parts)).await?;
+        let user = login::by_password(api, &Claim::plain(&name), &password, &Origin::of(&parts.extensions)).await?;
         if user.one_time && parts.uri.path() != PASSWORD_CALL {
             return Err(LoginError::OneTime(user.id).into());
         }

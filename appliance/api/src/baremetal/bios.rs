@@ -74,15 +74,6 @@ fn setting_document(asked: &Asked, ident: &str, setting: &BiosSetting, chosen: i
     Value::Object(map)
 }
 
-/// The members that `fields=` names; an unknown one is refused.
-fn chosen_fields(parameters: &Parameters, known: impl Fn(&str) -> bool) -> Result<Option<Vec<String>>, ApiError> {
-    let Some(names) = list_of(parameters, "fields") else { return Ok(None) };
-    match names.iter().find(|name| !known(name)) {
-        Some(unknown) => Err(ApiError::bad_request(format!("Field(s) \"{unknown}\" are not valid"))),
-        None => Ok(Some(names)),
-    }
-}
-
 const ALWAYS: [&str; 3] = ["created_at", "updated_at", "links"];
 
 pub(super) async fn list(
@@ -95,11 +86,10 @@ pub(super) async fn list(
     let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:bios:get")?;
     query::only(&parameters, if asked.version.0 >= REGISTRY { &["detail", "fields"] } else { &[] })?;
     let detail = flag_of(&parameters, "detail")? == Some(true);
-    if detail && parameters.contains_key("fields") {
-        return Err(ApiError::bad_request("Can not specify ?detail=True and fields in the same request."));
-    }
+    query::not_with_fields(&parameters, detail)?;
     let all = members(&BiosSetting::default());
-    let fields = chosen_fields(&parameters, |name| all.contains_key(name) || ALWAYS.contains(&name))?;
+    let fields = list_of(&parameters, "fields");
+    query::all_known(fields.iter().flatten(), |name| all.contains_key(name) || ALWAYS.contains(&name))?;
     let chosen = |name: &str| match &fields {
         _ if detail => true,
         Some(names) => names.iter().any(|field| field == name),
@@ -158,7 +148,8 @@ pub(super) async fn firmware(
     let (node, _) = asked.node(&api.engine.view(), &ident, "baremetal:node:firmware:get")?;
     query::only(&parameters, &["detail", "fields"])?;
     let known = component(&FirmwareComponent::default());
-    let fields = chosen_fields(&parameters, |name| known.contains_key(name))?;
+    let fields = list_of(&parameters, "fields");
+    query::all_known(fields.iter().flatten(), |name| known.contains_key(name))?;
     let hidden = |name: &str| asked.version.0 < IDENTITY_SINCE && IDENTITY.contains(&name);
     if let Some(name) = fields.iter().flatten().find(|name| hidden(name)) {
         return Err(ApiError::bad_request(format!("Field {name} requires at least API version 1.{IDENTITY_SINCE}.")));

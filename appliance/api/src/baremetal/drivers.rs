@@ -49,9 +49,7 @@ fn document(driver: &Driver, api: &Api, asked: &Asked, detail: bool) -> Map<Stri
 fn select(mut document: Map<String, Value>, parameters: &Parameters, asked: &Asked) -> Result<Value, ApiError> {
     let Some(names) = query::list_of(parameters, "fields") else { return Ok(Value::Object(document)) };
     asked.needs(77, "fields")?;
-    if let Some(unknown) = names.iter().find(|name| !document.contains_key(*name)) {
-        return Err(ApiError::bad_request(format!("Field(s) \"{unknown}\" are not valid")));
-    }
+    query::all_known(&names, |name| document.contains_key(name))?;
     document.retain(|name, _| name == "links" || names.contains(name));
     Ok(Value::Object(document))
 }
@@ -63,9 +61,7 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, ApiError> {
     query::only(&parameters, &["type", "detail", "fields"])?;
     let detail = flag_of(&parameters, "detail")?;
-    if detail == Some(true) && parameters.contains_key("fields") {
-        return Err(ApiError::bad_request("Can not specify ?detail=True and fields in the same request."));
-    }
+    query::not_with_fields(&parameters, detail == Some(true))?;
     asked.caller.needs("baremetal:driver:get", &())?;
     if detail.is_some() || parameters.contains_key("type") {
         asked.needs(30, "type and detail of drivers")?;
@@ -183,9 +179,7 @@ fn conductor_document(api: &Api, asked: &Asked, fields: &[String]) -> Value {
 
 fn conductor_fields(parameters: &Parameters, asked: &Asked, detail: bool) -> Result<Vec<String>, ApiError> {
     let names = query::names(parameters, asked.version)?;
-    if let Some(unknown) = names.iter().flatten().find(|name| !CONDUCTOR_FIELDS.contains(&name.as_str())) {
-        return Err(ApiError::bad_request(format!("Field(s) \"{unknown}\" are not valid")));
-    }
+    query::all_known(names.iter().flatten(), |name| CONDUCTOR_FIELDS.contains(&name))?;
     let default: &[&str] = if detail { &CONDUCTOR_FIELDS } else { &["hostname", "conductor_group", "alive"] };
     Ok(names.unwrap_or_else(|| default.iter().map(|name| (*name).to_owned()).collect()))
 }

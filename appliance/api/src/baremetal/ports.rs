@@ -115,9 +115,7 @@ pub(super) fn page(
 ) -> Result<Json<Value>, ApiError> {
     let project = listed_project(asked)?;
     query::only(parameters, &PARAMETERS)?;
-    if detail && parameters.contains_key("fields") {
-        return Err(ApiError::bad_request("Can not specify ?detail=True and fields in the same request."));
-    }
+    query::not_with_fields(parameters, detail)?;
     let limit = query::limit(parameters, asked.page_rows)?;
     let order = query::order(parameters, |key| sort_key(key, asked))?;
     let fields = fields(parameters, asked)?;

@@ -53,10 +53,27 @@ pub(super) fn detail(parameters: &Parameters, version: Version) -> Result<bool, 
     if version.0 < 43 {
         return Err(ApiError::bad_request(format!("Invalid query parameter ?detail={detail} received.")));
     }
-    if detail && parameters.contains_key("fields") {
-        return Err(ApiError::bad_request("Can not specify ?detail=True and fields in the same request."));
-    }
+    not_with_fields(parameters, detail)?;
     Ok(detail)
+}
+
+/// All members and some members cannot both be asked for.
+pub(super) fn not_with_fields(parameters: &Parameters, detail: bool) -> Result<(), ApiError> {
+    match detail && parameters.contains_key("fields") {
+        true => Err(ApiError::bad_request("Can not specify ?detail=True and fields in the same request.")),
+        false => Ok(()),
+    }
+}
+
+/// Refuses the first name of `fields=` that is no member.
+pub(super) fn all_known<'a>(
+    names: impl IntoIterator<Item = &'a String>,
+    known: impl Fn(&str) -> bool,
+) -> Result<(), ApiError> {
+    match names.into_iter().find(|name| !known(name)) {
+        Some(unknown) => Err(ApiError::bad_request(format!("Field(s) \"{unknown}\" are not valid"))),
+        None => Ok(()),
+    }
 }
 
 /// The names that `fields=` gives; not before version 1.8.

@@ -2,20 +2,16 @@
 
 use super::fair::Fair;
 use super::{Ticket, Why, network_of};
-use crate::auth::RequestId;
+use crate::auth::Origin;
 use crate::error::ApiError;
-use crate::serve::Connection;
+use crate::idle::Held;
 use crate::{Api, auth, identity, image, network};
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use hyper::body::{Frame, SizeHint};
-use leasehold_domain::command::{Actor, Who};
-use std::net::IpAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use leasehold_domain::command::Actor;
 
 /// What can be asked of the listener for users; each words its refusals in its own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +77,6 @@ impl Kind {
     }
 }
 
-/// Where a request came from and which it is, for the audit.
-struct Origin {
-    address: Option<IpAddr>,
-    request: Option<RequestId>,
-}
-
 /// Lets a request in, or turns it away.
 pub(crate) async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let uri = request.uri();
@@ -95,10 +85,7 @@ pub(crate) async fn admit(State(api): State<Api>, mut request: Request, next: Ne
     if kind == Kind::Probe {
         return next.run(request).await;
     }
-    let origin = Origin {
-        address: request.extensions().get::<Connection>().and_then(|connection| connection.peer),
-        request: request.extensions().get::<RequestId>().cloned(),
-    };
+    let origin = Origin::of(request.extensions());
     let ticket = match check(&api, &request, service, kind, &origin) {
         Ok(ticket) => ticket,
         Err((why, error)) => {
@@ -115,7 +102,7 @@ pub(crate) async fn admit(State(api): State<Api>, mut request: Request, next: Ne
         // Known to nobody, and answered all the same: what is left of the network's tokens pays for it.
         let _spent = ticket.is_nobodys();
     }
-    answer.map(|body| Body::new(Kept { body, _ticket: Some(ticket) }))
+    answer.map(|body| Body::new(Held::new(body, ticket)))
 }
 
 /// What can be said before it is known who asks.
@@ -163,13 +150,7 @@ fn note(api: &Api, why: Why, origin: &Origin, ticket: Option<&Ticket>, told: &st
     api.limits.count(why);
     let view = api.engine.view();
     let user = ticket.and_then(Ticket::user).and_then(|id| view.identity.user(id));
-    let who = Who {
-        name: user.map_or_else(|| "(not known)".into(), |user| user.name.clone()),
-        user: user.map(|user| user.id),
-        address: origin.address,
-        request: origin.request.as_ref().map(|id| id.0.to_string()),
-        ..Who::default()
-    };
+    let who = user.map_or_else(|| origin.stranger("(not known)"), |user| origin.who(user));
     api.engine.store.note_refusal_of(&Actor::User(who.into()), "request", None, told);
 }
 
@@ -186,32 +167,6 @@ pub(crate) async fn admit_agents(State(api): State<Api>, request: Request, next:
             let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text);
             ApiError { retry_after: Some(1), ..error }.into_response()
         }
-    }
-}
-
-/// An answer's body, with what its request holds until it is sent.
-struct Kept {
-    body: Body,
-    _ticket: Option<Ticket>,
-}
-
-impl HttpBody for Kept {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

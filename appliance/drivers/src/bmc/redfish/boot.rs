@@ -8,6 +8,7 @@ use leasehold_protocols::redfish::{
     Boot, BootRequest, ComputerSystem, ENABLED_CONTINUOUS, ENABLED_DISABLED, ENABLED_ONCE, FirmwareMode, Quirks,
     ReadBack, boot_patch, mode_patch, override_in_force, quirks_of, read_back,
 };
+use serde_json::Value;
 
 /// How often a change that does not show is looked for before the BMC is taken at its word.
 const READ_BACKS: usize = 4;
@@ -43,14 +44,7 @@ impl Session {
         let request = request_for(setting);
         let bodies = boot_patch(&resource.boot, request, &resource.quirks)
             .map_err(|why| self.endpoint.unsupported(why.to_string()))?;
-        let mut outcome = Ok(());
-        for body in bodies {
-            outcome = self.patch(&resource.path, &body, resource.etag.as_deref()).await;
-            if !matches!(outcome, Err(BmcError::Refused { .. })) {
-                break;
-            }
-        }
-        outcome?;
+        self.patch_with_one(&resource, &bodies).await?;
         self.confirm(request).await
     }
 
@@ -69,14 +63,7 @@ impl Session {
             return Ok(());
         }
         let bodies = mode_patch(&resource.boot, wanted).map_err(|why| self.endpoint.unsupported(why.to_string()))?;
-        let mut outcome = Ok(());
-        for body in bodies {
-            outcome = self.patch(&resource.path, &body, resource.etag.as_deref()).await;
-            if !matches!(outcome, Err(BmcError::Refused { .. })) {
-                break;
-            }
-        }
-        outcome?;
+        self.patch_with_one(&resource, &bodies).await?;
         for attempt in 0..READ_BACKS {
             if attempt > 0 {
                 tokio::time::sleep(self.limits.pause).await;
@@ -92,6 +79,18 @@ impl Session {
              off and on, and ask again",
             wanted.name()
         )))
+    }
+
+    /// Sends the first of the bodies that is not refused.
+    async fn patch_with_one(&mut self, resource: &BootResource, bodies: &[Value]) -> Result<(), BmcError> {
+        let mut outcome = Ok(());
+        for body in bodies {
+            outcome = self.patch(&resource.path, body, resource.etag.as_deref()).await;
+            if !matches!(outcome, Err(BmcError::Refused { .. })) {
+                break;
+            }
+        }
+        outcome
     }
 
     /// Reads the override back: BMCs exist that accept and forget. Some need a moment to show it.
