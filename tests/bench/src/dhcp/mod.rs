@@ -68,8 +68,8 @@ fn ours(lab: &Lab) -> Result<Turn> {
     write_boot_files(&files, &[("snponly.efi", vec![7; 300_000])])?;
     let appliance = Appliance::new(lab, "ours", Some(&files))?;
     let running = appliance.start(lab)?;
-    let mut client = appliance.client()?;
     let enrolled = move || -> Result<()> {
+        let mut client = appliance.client()?;
         for number in 0..RESERVED {
             let node = json!({"name": format!("n{number}"), "driver": "ipmi"});
             let node = client.json("POST", "/baremetal/v1/nodes", &node)?;
