@@ -31,6 +31,7 @@ mod access;
 mod attacks;
 mod bmcs;
 mod doors;
+mod downloads;
 mod glance;
 mod hardware;
 mod identity;

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,6 +15,21 @@ def disk(size=MIB):
     entry = bytes([0x80, 0, 0, 0, 0x83, 0, 0, 0]) + (1).to_bytes(4, "little") + (2047).to_bytes(4, "little")
     first = bytes(446) + entry + bytes(48) + b"\x55\xaa"
     return first + os.urandom(size - len(first))
+
+
+def qcow2(content):
+    """The disk as qcow2, version 3: a header, one table of each kind, the clusters of 64 KiB."""
+    cluster = 1 << 16
+    pieces = [content[at : at + cluster] for at in range(0, len(content), cluster)]
+
+    def words(*given):
+        return b"".join(value.to_bytes(size, "big") for value, size in given)
+
+    header = b"QFI\xfb" + words((3, 4), (0, 8), (0, 4), (16, 4), (len(content), 8), (0, 4), (1, 4), (cluster, 8))
+    header += words((cluster, 8), (1, 4), (0, 4), (0, 8), (0, 8), (0, 8), (0, 8), (4, 4), (104, 4))
+    tables = [header, words((2 * cluster | 1 << 63, 8))]
+    tables.append(b"".join(words(((3 + at) * cluster | 1 << 63, 8)) for at in range(len(pieces))))
+    return b"".join(table.ljust(cluster, b"\0") for table in tables + pieces)
 
 
 def settled(scene, image, wanted):
@@ -120,6 +136,32 @@ def downloads(scene):
     admin.delete_image(made.id)
 
 
+def brought(scene):
+    """what the box's own command line brought is downloaded as it is shown, raw and qcow2"""
+    service, images = scene.clients.service, scene.of("lessee").image
+
+    def leasehold(*words):
+        command = [service.program, *words, "--socket", str(service.state / "leasehold.sock")]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+
+    for form in ("raw", "qcow2"):
+        for way in ("add", "import"):
+            given = disk() if form == "raw" else qcow2(disk())
+            name, digest = f"sdk-{way}-{form}", hashlib.sha512(given).hexdigest()
+            (service.import_folder / name).write_bytes(given)
+            source = str(service.import_folder / name) if way == "add" else name
+            leasehold("image", way, source, "--name", name, "--checksum", digest)
+            seen = images.find_image(name)
+            # The client compares the digests itself, too, where there are some that it compares.
+            came = images.download_image(seen.id).content
+            is_qcow2 = came.startswith(b"QFI\xfb")
+            assert (seen.size, seen.disk_format) == (len(came), "qcow2" if is_qcow2 else "raw"), seen
+            assert seen.hash_value == hashlib.new(seen.hash_algo, came).hexdigest(), seen
+            assert seen.checksum in (None, hashlib.md5(came, usedforsecurity=False).hexdigest()), seen
+            assert came == given or (form, seen.virtual_size) == ("qcow2", len(came)), seen
+            leasehold("image", "delete", seen.id)
+
+
 def sharing(scene):
     """an image is shared with another project, who takes it; only administrators make one public"""
     owner, other = scene.of("lessee").image, scene.of("other").image
@@ -168,4 +210,4 @@ def properties(scene):
     images.delete_image(made.id)
 
 
-CHECKS = [files, formats, stages, downloads, sharing, properties]
+CHECKS = [files, formats, stages, downloads, brought, sharing, properties]

@@ -166,7 +166,8 @@ pub(super) async fn import(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// `GET /v2/images/{id}/file`: the file as it was given.
+/// `GET /v2/images/{id}/file`: the file as it was given, or the disk that was made of it where only that was kept; the
+/// image's document says which ([`super::document`]).
 pub(super) async fn download(
     State(api): State<Api>,
     asker: Asker,

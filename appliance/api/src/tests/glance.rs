@@ -5,7 +5,7 @@ use super::*;
 use axum::extract::FromRequestParts;
 use http_body_util::BodyExt;
 
-const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
+pub(super) const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
 const PATCH: (&str, &str) = ("content-type", "application/openstack-images-v2.1-json-patch");
 
 fn disk() -> Vec<u8> {
@@ -17,7 +17,7 @@ fn disk() -> Vec<u8> {
 
 impl Scene {
     /// A call of the image API: status, headers and the bytes of the answer.
-    async fn sent(
+    pub(super) async fn sent(
         &self,
         who: &Tenant,
         method: &str,
@@ -36,7 +36,7 @@ impl Scene {
         (parts.status, parts.headers, bytes.to_vec())
     }
 
-    async fn image(&self, who: &Tenant, method: &str, path: &str, body: Value) -> Reply {
+    pub(super) async fn image(&self, who: &Tenant, method: &str, path: &str, body: Value) -> Reply {
         let kind = if method == "PATCH" { PATCH } else { ("content-type", "application/json") };
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let (status, _, bytes) = self.sent(who, method, path, body, &[kind]).await;
@@ -44,7 +44,7 @@ impl Scene {
     }
 
     /// An image of a project, said to be this, without data.
-    async fn empty(&self, who: &Tenant, visibility: &str, format: &str) -> String {
+    pub(super) async fn empty(&self, who: &Tenant, visibility: &str, format: &str) -> String {
         let body =
             json!({"name": "debian", "visibility": visibility, "disk_format": format, "container_format": "bare"});
         let (status, image) = self.image(who, "POST", "/images", body).await;

@@ -25,7 +25,10 @@ pub(super) struct Scene {
 impl Scene {
     /// The owner's user has the first role in his project, the lessee's the second, the stranger is an admin of his.
     pub(super) async fn new(owner: &str, lessee: &str) -> Scene {
-        let rig = Rig::new().await;
+        Scene::at(Rig::new().await, owner, lessee).await
+    }
+
+    pub(super) async fn at(rig: Rig, owner: &str, lessee: &str) -> Scene {
         let owner = tenant(&rig, "owner", owner).await;
         let lessee = tenant(&rig, "lessee", lessee).await;
         let stranger = tenant(&rig, "stranger", "admin").await;

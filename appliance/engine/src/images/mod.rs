@@ -43,7 +43,7 @@ use guard::Guard;
 use leasehold_domain::View;
 use leasehold_domain::command::{Actor, Command};
 use leasehold_domain::id::{ImageId, JobId};
-use leasehold_domain::image::{Checksum, Image, ImageStatus, WantedImage};
+use leasehold_domain::image::{Checksum, HashAlgorithm, Image, ImageContent, ImageStatus, WantedImage};
 use leasehold_domain::refusal::Refusal;
 use leasehold_store::{Store, SubmitError};
 use shelf::{Shelf, Streams};
@@ -251,11 +251,18 @@ const FILES_GONE: &str = "its files are gone from the data folder: delete it and
 fn known(view: &View, wanted: &WantedImage) -> Result<Arc<Image>, ImageError> {
     let image = find(view, &wanted.source).ok_or_else(|| ImageError::Unknown(wanted.source.clone()))?;
     image.check_usable().map_err(|why| ImageError::NotReady(wanted.source.clone(), why))?;
-    if let Some(expected) = wanted.checksum.as_ref().filter(|expected| image.checksum.as_ref() != Some(*expected)) {
+    if let Some(expected) = wanted.checksum.as_ref().filter(|expected| !is_digest_of(image, expected)) {
         let got = image.checksum.as_ref().map(|checksum| checksum.hex.clone()).unwrap_or_default();
         return Err(ImageError::checksum(&wanted.source, expected, got));
     }
     Ok(image.clone())
+}
+
+/// The digest is that of the file as it was given, or of the disk that was made of it: a download may be either.
+fn is_digest_of(image: &Image, digest: &Checksum) -> bool {
+    let of_disk =
+        |content: &ImageContent| digest.algorithm == HashAlgorithm::Sha256 && content.raw_sha256 == digest.hex;
+    image.checksum.as_ref() == Some(digest) || image.content.as_ref().is_some_and(of_disk)
 }
 
 /// For whom a job works: the project that has the node now.

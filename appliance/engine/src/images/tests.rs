@@ -5,7 +5,7 @@ mod folder;
 use super::*;
 use jiff::{SignedDuration, Timestamp};
 use leasehold_domain::command::Context;
-use leasehold_domain::image::{Card, HashAlgorithm, ImageCommand, ImageContent, Visibility};
+use leasehold_domain::image::{Card, ImageCommand, Visibility};
 use leasehold_domain::{Change, decide};
 use leasehold_store::Options;
 use sha2::{Digest, Sha256, Sha512};
@@ -670,6 +670,20 @@ async fn a_deposit_comes_back_as_it_was_given_also_where_it_is_unpacked() {
     }
     let usage = rig.usage();
     assert!(usage.stored >= packed.len() as u64 && usage.temporary == 0, "{usage:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_here_is_meant_by_the_digest_of_its_file_and_of_its_disk() {
+    use super::qcow2::made::{Cluster, qcow2};
+    let rig = Rig::new(|_| {});
+    let bytes = disk(1 << 16, 1 << 16, 30);
+    let file = qcow2(1 << 16, &[Cluster::Data(bytes.clone())]);
+    let image = rig.upload("debian", &file, sha256(&file)).await.expect("uploaded");
+    for digest in [sha256(&file), sha256(&bytes)] {
+        assert_eq!(rig.provide("debian", Some(digest)).await.expect("it is meant").id, image.id);
+    }
+    let other = rig.provide("debian", Some(sha256(b"other"))).await;
+    assert!(matches!(other, Err(ImageError::Checksum { .. })), "{other:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
