@@ -42,6 +42,7 @@ mod microversions;
 mod networks;
 mod nodes;
 mod policy;
+mod secrets;
 mod tenants;
 
 const PASSWORD: &str = "a long enough password";

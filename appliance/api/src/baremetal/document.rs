@@ -1,6 +1,7 @@
 //! A node as Ironic's document, each caller seeing what he may.
 
-use super::fields::{Field, Kind, LABELS, LabelKind, NODE_FIELDS};
+use super::fields::{Field, LABELS, LabelKind, NODE_FIELDS};
+use super::masks::{driver_info, instance_info, masked, redacted};
 use super::selection::Key;
 use super::shape::Shape;
 use super::version::Version;
@@ -16,9 +17,6 @@ use leasehold_domain::provision::ProvisionState;
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
 
-/// What stands for a secret in every answer.
-pub(super) const MASK: &str = "******";
-
 /// Ironic's form of a time.
 pub(super) fn time(at: Timestamp) -> Value {
     Value::String(format!("{}+00:00", at.strftime("%Y-%m-%dT%H:%M:%S")))
@@ -26,40 +24,6 @@ pub(super) fn time(at: Timestamp) -> Value {
 
 pub(super) fn maybe_time(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, time)
-}
-
-/// The members of `driver_info`, secrets masked.
-pub(super) fn driver_info(node: &Node) -> Map<String, Value> {
-    let mut info = node.settings.driver_info.clone();
-    info.extend(node.settings.driver_secrets.keys().map(|key| (key.clone(), MASK.into())));
-    info
-}
-
-/// `instance_info` may carry credentials in URLs and a config drive; neither is shown.
-fn instance_info(node: &Node) -> Map<String, Value> {
-    let mut info = node.settings.instance_info.clone();
-    for (key, value) in &mut info {
-        if let Some(masked) = masked(key, value) {
-            *value = masked;
-        }
-    }
-    info
-}
-
-/// What is shown in place of a member of `instance_info`; `None`: the member itself.
-pub(super) fn masked(key: &str, value: &Value) -> Option<Value> {
-    if key.ends_with("password") || key == "configdrive" {
-        return Some(MASK.into());
-    }
-    value.as_str().and_then(without_credentials).map(Value::from)
-}
-
-/// `scheme://user:password@host/…` with the part before `@` masked.
-fn without_credentials(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let (_, host) = authority.rsplit_once('@')?;
-    Some(format!("{scheme}://{MASK}@{host}{}", &rest[authority.len()..]))
 }
 
 /// A node and what its document is made from. Members are made one by one, so that a list pays for those it shows.
@@ -235,11 +199,7 @@ impl<'a> Shown<'a> {
         }
         match field.shown_by {
             Some(rule) if !self.unmasked && !self.caller.allows(rule, &OfNode(self.node)) => {
-                let text = format!("** Redacted: it takes {rule} to see this. **");
-                Shape::Made(match field.kind {
-                    Kind::Nested => json!({"content": text}),
-                    _ => text.into(),
-                })
+                Shape::Made(redacted(field, rule))
             }
             _ => column.read(self),
         }
@@ -334,13 +294,6 @@ pub(super) fn boot_mode(mode: Option<BootMode>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn credentials_in_urls_are_masked() {
-        assert_eq!(without_credentials("http://u:p@host/x@y").as_deref(), Some("http://******@host/x@y"));
-        assert_eq!(without_credentials("http://host/x@y"), None);
-        assert_eq!(without_credentials("plain"), None);
-    }
 
     #[test]
     fn times_have_ironics_form() {

@@ -18,6 +18,7 @@ mod indicators;
 mod inspection_rules;
 mod list;
 mod management;
+mod masks;
 mod nodes;
 mod operations;
 mod patch;

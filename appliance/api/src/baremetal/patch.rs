@@ -4,8 +4,9 @@
 //! sealed here, before it reaches the store.
 
 use super::asked::{Asked, uuid};
-use super::document::{MASK, Shown, masked};
+use super::document::Shown;
 use super::fields::{self, LABELS, LabelKind};
+use super::masks::{MASK, masked};
 use super::operations::{Operation, Patch};
 use super::version::{Version, not_acceptable};
 use crate::Api;

@@ -488,7 +488,7 @@ pub(super) fn without_secrets(value: &mut Value) {
                 let key = key.to_lowercase();
                 let secret = ["password", "passwd", "secret", "token"].iter().any(|word| key.contains(word));
                 if secret && !value.is_object() && !value.is_array() {
-                    *value = super::document::MASK.into();
+                    *value = super::masks::MASK.into();
                 } else {
                     without_secrets(value);
                 }

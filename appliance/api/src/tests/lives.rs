@@ -20,7 +20,7 @@ impl Rig {
     }
 
     /// The node, when no job holds it any more.
-    async fn at_rest(&self) -> Value {
+    pub(super) async fn at_rest(&self) -> Value {
         let mut feed = self.api.engine.store.subscribe();
         let rest = async {
             while self.api.engine.view().node_by_name("n1").is_some_and(|node| node.job.is_some()) {
