@@ -49,8 +49,7 @@ async fn an_image_url_is_redirected_to_an_inner_address() {
     };
     let images = ImageStore::open(settings, &scene.rig.api.engine.view()).expect("a folder of images");
     scene.rig.api.engine.images = Arc::new(images);
-    let trap = TcpListener::bind("127.0.0.66:0").expect("a port");
-    trap.set_nonblocking(true).expect("a listener");
+    let trap = tokio::net::TcpListener::bind("127.0.0.66:0").await.expect("a port");
     let inner = trap.local_addr().expect("an address").port();
     let root = Tenant { project: String::new(), token: scene.rig.token("admin", PASSWORD, system()).await };
     for (number, host) in ["127.0.0.66", "0x7f000042", "[::ffff:7f00:42]", "169.254.169.254"].into_iter().enumerate() {
@@ -85,8 +84,14 @@ async fn an_image_url_is_redirected_to_an_inner_address() {
                 feed.next().await.expect("open");
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), over).await.expect("both are refused");
+        tokio::select! {
+            // Who was there is seen before that all is over.
+            biased;
+            came = trap.accept() => panic!("{host}: somebody came to the trap: {came:?}"),
+            over = tokio::time::timeout(Duration::from_secs(30), over) => over.expect("both are refused"),
+        }
     }
+    let trap = trap.into_std().expect("a listener");
     let reached = trap.accept().map(|(_, from)| from);
     assert!(reached.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "{reached:?}");
 }
