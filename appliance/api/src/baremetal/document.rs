@@ -1,7 +1,7 @@
 //! A node as Ironic's document, each caller seeing what he may.
 
 use super::fields::{Field, LABELS, LabelKind, NODE_FIELDS};
-use super::masks::{driver_info, instance_info, masked, redacted};
+use super::masks::{driver_info, instance_info, is_close, redacted};
 use super::selection::Key;
 use super::shape::Shape;
 use super::version::Version;
@@ -121,21 +121,13 @@ fn reader(name: &str) -> Reader {
         "uuid" => |it| it.node.id.0.into(),
         "name" => |it| it.node.settings.name.as_ref().into(),
         "driver" => |it| (&it.node.settings.driver).into(),
-        "driver_info" => |it| match it.node.settings.driver_secrets.is_empty() {
-            true => (&it.node.settings.driver_info).into(),
-            false => Value::from(driver_info(it.node)).into(),
-        },
+        "driver_info" => |it| driver_info(it.node, is_close(it.caller, it.node)).into(),
         "driver_internal_info" => {
             |it| Value::from(internal_info(it.node, it.view.running_job(it.node).map(AsRef::as_ref))).into()
         }
         "properties" => |it| (&it.node.settings.properties).into(),
         "extra" => |it| (&it.node.settings.extra).into(),
-        "instance_info" => {
-            |it| match it.node.settings.instance_info.iter().any(|(key, value)| masked(key, value).is_some()) {
-                false => (&it.node.settings.instance_info).into(),
-                true => Value::from(instance_info(it.node)).into(),
-            }
-        }
+        "instance_info" => |it| instance_info(it.node, is_close(it.caller, it.node)).into(),
         "instance_uuid" => |it| it.node.settings.instance_uuid.into(),
         "resource_class" => |it| it.node.settings.resource_class.as_ref().into(),
         "description" => |it| it.node.settings.description.as_ref().into(),

@@ -6,7 +6,7 @@
 use super::asked::{Asked, uuid};
 use super::document::Shown;
 use super::fields::{self, LABELS, LabelKind};
-use super::masks::{MASK, masked};
+use super::masks::{MASK, mask_given, unmasked};
 use super::operations::{Operation, Patch};
 use super::version::{Version, not_acceptable};
 use crate::Api;
@@ -184,7 +184,7 @@ fn settings(
     let driver = read
         .text("driver")?
         .ok_or_else(|| ApiError::bad_request(format!("A node needs a driver: one of {}.", driver::names())))?;
-    let given = read.object("driver_info")?;
+    let given = unmasked("driver_info", read.object("driver_info")?, &before.driver_info, is_secret)?;
     check_address(&given, before)?;
     let (info, secrets) = split_secrets(api, id, given, before)?;
     Ok(NodeSettings {
@@ -193,7 +193,7 @@ fn settings(
         driver_secrets: secrets,
         properties: read.object("properties")?,
         extra: read.object("extra")?,
-        instance_info: unmasked(read.object("instance_info")?, &before.instance_info)?,
+        instance_info: unmasked("instance_info", read.object("instance_info")?, &before.instance_info, |_| false)?,
         instance_uuid: read.text("instance_uuid")?.map(|text| uuid(&text)).transpose()?,
         resource_class: read.short_text("resource_class", 80)?,
         description: read.short_text("description", 4096)?,
@@ -276,23 +276,6 @@ fn check_address(given: &Map<String, Value>, before: &NodeSettings) -> Result<()
         }
     }
     Ok(())
-}
-
-/// What was masked for the reader and came back so is what it was. Anything else with a mask in it would be taken for a
-/// secret.
-fn unmasked(mut now: Map<String, Value>, before: &Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
-    for (key, value) in &mut now {
-        if !value.as_str().is_some_and(|text| text.contains(MASK)) {
-            continue;
-        }
-        let old = before.get(key).filter(|old| masked(key, old).as_ref().unwrap_or(*old) == value);
-        *value = old.cloned().ok_or_else(|| mask_given(&format!("instance_info/{key}")))?;
-    }
-    Ok(now)
-}
-
-fn mask_given(member: &str) -> ApiError {
-    ApiError::bad_request(format!("{member} contains {MASK}, which stands for a secret: write the secret itself."))
 }
 
 type Secrets = BTreeMap<String, Sealed>;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 use leasehold_domain::id::NodeId;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -67,6 +68,15 @@ impl From<Timestamp> for Shape<'_> {
 impl<'a> From<&'a Map<String, Value>> for Shape<'a> {
     fn from(object: &'a Map<String, Value>) -> Self {
         Shape::Object(object)
+    }
+}
+
+impl<'a> From<Cow<'a, Map<String, Value>>> for Shape<'a> {
+    fn from(object: Cow<'a, Map<String, Value>>) -> Self {
+        match object {
+            Cow::Borrowed(object) => Shape::Object(object),
+            Cow::Owned(object) => Shape::Made(object.into()),
+        }
     }
 }
 

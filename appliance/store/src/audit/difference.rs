@@ -140,7 +140,7 @@ fn masked(value: &Value) -> Value {
 /// A value without what is secret, empty or long in it.
 fn shown(value: &Value) -> Value {
     match value {
-        Value::String(text) => cut(&without_login(text)).into(),
+        Value::String(text) => cut(&without_login(text, MASK)).into(),
         Value::Array(items) => {
             let mut few: Vec<Value> = items.iter().take(MOST).map(shown).collect();
             if items.len() > MOST {
@@ -162,17 +162,31 @@ fn shown(value: &Value) -> Value {
     }
 }
 
-/// A URL without the name and password in it, and without its query, which may carry a signature.
-fn without_login(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    if let Some((place, _)) = rest.split_once('?') {
-        return without_login(&format!("{scheme}://{place}")) + "?" + MASK;
+/// A text without what URLs in it keep to those who use them: names and passwords, and from the first query or fragment on
+/// all of it, for that may be a signature. `mask` stands in their places. A text without such a URL stays as it is.
+pub fn without_login(text: &str, mask: &str) -> String {
+    let Some(first) = text.find("://") else { return text.to_owned() };
+    let query = text.get(first..).and_then(|rest| rest.find(['?', '#'])).map_or(text.len(), |at| first + at);
+    let (mut left, query) = text.split_at(query);
+    let mut out = String::with_capacity(text.len());
+    while let Some((scheme, rest)) = left.split_once("://") {
+        out.push_str(scheme);
+        out.push_str("://");
+        let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        left = match rest.get(..host).and_then(|authority| authority.rfind('@')) {
+            Some(at) => {
+                out.push_str(mask);
+                rest.get(at..).unwrap_or_default()
+            }
+            None => rest,
+        };
     }
-    let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest.get(..host).and_then(|authority| authority.rfind('@')) {
-        Some(at) => format!("{scheme}://{MASK}{}", rest.get(at..).unwrap_or_default()),
-        None => text.to_owned(),
+    out.push_str(left);
+    if let Some(begin) = query.chars().next() {
+        out.push(begin);
+        out.push_str(mask);
     }
+    out
 }
 
 fn cut(text: &str) -> String {
@@ -198,6 +212,7 @@ mod tests {
     use jiff::Timestamp;
     use leasehold_domain::id::NodeId;
     use leasehold_domain::node::{Node, NodeSettings, Sealed};
+    use proptest::prelude::*;
     use serde_json::json;
     use std::sync::Arc;
     use uuid::Uuid;
@@ -249,6 +264,43 @@ mod tests {
             let text = said.to_string();
             assert!(!text.contains("hunter") && !text.contains(&sealed.replace(' ', "")), "{text}");
             assert!(text.contains(MASK), "that something was changed is told: {text}");
+        }
+    }
+
+    #[test]
+    fn a_url_keeps_its_place_and_loses_its_login() {
+        for (text, shown) in [
+            ("http://u:p@host/x@y", "http://-@host/x@y"),
+            ("http://u:p@ss@host:1/", "http://-@host:1/"),
+            ("http://host/x?sig=a@b", "http://host/x?-"),
+            ("http://host#token=a", "http://host#-"),
+            ("https://u@host?a#b", "https://-@host?-"),
+            ("a=http://h b=http://u:p@i/x c=http://v:q@j/y?s=1 d", "a=http://h b=http://-@i/x c=http://-@j/y?-"),
+            ("http://proxy/http://u:p@host/", "http://proxy/http://-@host/"),
+            ("http://host/x@y", "http://host/x@y"),
+            ("a@b?c#d", "a@b?c#d"),
+            ("://", "://"),
+        ] {
+            assert_eq!(without_login(text, "-"), shown, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_login_is_left_in_any_url(
+            before in "[ -~]{0,20}", user in "[a-z%:@ ]{0,8}Zq7[a-z%:@ ]{0,8}", path in "[a-z/@:]{0,20}", query in "[ -~]{0,20}",
+        ) {
+            let shown = without_login(&format!("{before}https://{user}@host/{path}?{query}Zq7"), "******");
+            prop_assert!(!shown.contains("Zq7"), "{}", shown);
+            prop_assert_eq!(without_login(&shown, "******"), shown, "as it is shown it hides nothing more");
+        }
+
+        #[test]
+        fn any_text_is_shown(text in "\\PC{0,40}", url in "[:/@?#a]{0,40}") {
+            for text in [text, url] {
+                let shown = without_login(&text, "***");
+                prop_assert_eq!(without_login(&shown, "***"), shown);
+            }
         }
     }
 

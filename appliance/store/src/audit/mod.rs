@@ -9,6 +9,7 @@ mod difference;
 mod log;
 mod refusals;
 
+pub use difference::without_login;
 pub use log::{AuditFilter, AuditPage, AuditRow, Verified};
 pub(crate) use log::{Limit, append, chain_rows, encode, first_time, newest, page, rows_after, trim, verify};
 pub(crate) use refusals::{Refusal, Refusals};
