@@ -13,6 +13,7 @@ use leasehold_domain::command::Command;
 use leasehold_domain::driver::{self, Interface};
 use leasehold_domain::hardware::{boot_volume, deploy_steps};
 use leasehold_domain::node::Node;
+use leasehold_drivers::bmc::driver_info::{self, Unmet};
 use serde_json::{Map, Value, json};
 
 /// What each interface needs, and whether it is there (`baremetal node validate`).
@@ -35,6 +36,7 @@ pub(super) async fn validate(
     };
     let image = if fake { Ok(()) } else { crate::image::check_source(&view, &asked.caller, &node) };
     let deploy = image.and_then(|()| deploy_steps(&view, &node, &[]).map(|_| ()));
+    let unmet = driver_info::unmet(&node.settings.driver, &node.settings.driver_info);
     let rows = Interface::ALL.into_iter().map(|interface| {
         let verdict = match interface {
             _ if node.settings.lacks(interface) => without(&node, interface),
@@ -47,9 +49,24 @@ pub(super) async fn validate(
             Interface::Network if !fake => super::vifs::verdict(&api, &view, &node),
             _ => json!({"result": true}),
         };
-        (interface.name().to_owned(), verdict)
+        (interface.name().to_owned(), with_unmet(verdict, interface, &unmet))
     });
     Ok(Json(Value::Object(rows.collect())))
+}
+
+/// The verdict with what `driver_info` asks of this interface in vain.
+fn with_unmet(mut verdict: Value, interface: Interface, unmet: &[Unmet]) -> Value {
+    let own: Vec<_> = unmet.iter().filter(|each| each.concerns(interface)).collect();
+    if own.is_empty() {
+        return verdict;
+    }
+    let said = verdict["reason"].as_str();
+    let reasons: Vec<_> = said.into_iter().chain(own.iter().map(|each| each.reason.as_str())).collect();
+    verdict["reason"] = reasons.join(" ").into();
+    if verdict["result"] == true && own.iter().any(|each| each.fatal) {
+        verdict["result"] = false.into();
+    }
+    verdict
 }
 
 fn said(result: Result<(), String>) -> Value {

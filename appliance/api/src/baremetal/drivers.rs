@@ -11,6 +11,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use leasehold_domain::driver::{self, DRIVERS, Driver, Interface};
+use leasehold_drivers::bmc::driver_info;
 use leasehold_drivers::bmc::fake::Work;
 use serde_json::{Map, Value, json};
 
@@ -99,27 +100,8 @@ pub(super) async fn show(
 /// What `driver_info` takes, for people.
 pub(super) async fn properties(asked: Asked, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     asked.caller.needs("baremetal:driver:get_properties", &())?;
-    let entries: &[(&str, &str)] = match known(&name)?.name {
-        "ipmi" => &[
-            ("ipmi_address", "IP address or hostname of the BMC. Required."),
-            ("ipmi_port", "UDP port of the BMC. Optional, default 623."),
-            ("ipmi_username", "User name. Required."),
-            ("ipmi_password", "Password. Required; sealed at rest and never shown."),
-            ("ipmi_cipher_suite", "17 or 3. Optional: the best that the BMC offers."),
-            ("ipmi_priv_level", "ADMINISTRATOR or OPERATOR. Optional, default ADMINISTRATOR."),
-            ("ipmi_hex_kg_key", "BMC key (K_G) in hexadecimal digits. Optional; sealed at rest and never shown."),
-        ],
-        "redfish" => &[
-            ("redfish_address", "URL or address of the BMC; https unless it says http. Required."),
-            ("redfish_system_id", "Path of the system where a BMC has several. Optional."),
-            ("redfish_username", "User name. Required."),
-            ("redfish_password", "Password. Required; sealed at rest and never shown."),
-            ("redfish_auth_type", "auto, session or basic. Optional, default auto: a session, else Basic."),
-            ("redfish_verify_ca", "Path of a CA bundle; else the certificate seen at enrolment is pinned. Optional."),
-        ],
-        _ => &[],
-    };
-    let mut map: Map<String, Value> = entries.iter().map(|(key, text)| ((*key).to_owned(), (*text).into())).collect();
+    let known = driver_info::of(known(&name)?.name);
+    let mut map: Map<String, Value> = known.map(|each| (each.name.to_owned(), each.told().into())).collect();
     if driver::is_fake(&name) {
         for work in Work::ALL.map(Work::name) {
             map.insert(format!("fake_{work}_delay"), format!("Seconds that the {work} takes. Optional.").into());

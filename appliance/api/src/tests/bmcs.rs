@@ -1,6 +1,7 @@
 //! Each call of the API that concerns a BMC, on each driver: what arrives at the BMC, or the refusal, and that `validate`
 //! says the same.
 
+mod driver_info;
 mod peers;
 
 use super::{Rig, VERSION, fault};

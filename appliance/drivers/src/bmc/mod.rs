@@ -4,6 +4,7 @@
 //! implements the trait with its own timeouts; one conversation at a time per BMC is the business of
 //! [`guard::Guarded`], so that a slow BMC can never hold up another node.
 
+pub mod driver_info;
 pub mod fake;
 pub mod features;
 pub mod guard;
