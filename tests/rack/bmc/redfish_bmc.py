@@ -51,6 +51,13 @@ BOOT_TARGETS = {"None": "none", "Pxe": "pxe", "Hdd": "disk", "Cd": "cdrom", "Bio
 BOOT_DEVICES = {device: target for target, device in BOOT_TARGETS.items()}
 BOOT_MODES = {"UEFI": "uefi", "Legacy": "bios"}
 MODE_NAMES = {mode: name for name, mode in BOOT_MODES.items()}
+# The firmware's settings as they leave the factory, and what those may be that are not free.
+FACTORY_SETTINGS = {"ProcTurboMode": "Enabled", "NicBoot1": "NetworkBoot", "NumCores": 10, "QuietBoot": True}
+SETTING_CHOICES = {
+    "ProcTurboMode": ("Enabled", "Disabled"),
+    "NicBoot1": ("NetworkBoot", "Disabled"),
+    "QuietBoot": (True, False),
+}
 
 
 def ask_agent(path, request):
@@ -78,6 +85,9 @@ class NodeDriver(fakedriver.FakeDriver):
         self._socket = self._config["RACK_POWER_SOCKET"]
         self._systems = {node["uuid"]: node}
         self._by_name = {node["name"]: node["uuid"]}
+        # In force, and for the machine's next start.
+        self._settings = dict(FACTORY_SETTINGS)
+        self._pending = {}
 
     @property
     def driver(self):
@@ -95,6 +105,26 @@ class NodeDriver(fakedriver.FakeDriver):
         if target is None:
             raise error.NotSupportedError(f"ResetType {state} is not supported")
         self._ask(identity, {"op": "power", "target": target})
+        if target in ("on", "reset", "cycle"):
+            self._settings = {**self._settings, **self._pending}
+            self._pending = {}
+
+    def get_bios(self, identity):
+        self._get(identity)
+        return self._settings
+
+    def set_bios(self, identity, attributes):
+        self._get(identity)
+        for name, value in attributes.items():
+            if name not in FACTORY_SETTINGS:
+                raise error.BadRequest(f"There is no BIOS attribute {name}.")
+            if value not in SETTING_CHOICES.get(name, (value,)):
+                raise error.BadRequest(f"The BIOS attribute {name} cannot be {value}.")
+        self._pending = {**self._pending, **attributes}
+
+    def reset_bios(self, identity):
+        self._get(identity)
+        self._pending = dict(FACTORY_SETTINGS)
 
     def get_boot_device(self, identity):
         return BOOT_DEVICES.get(self._ask(identity, {"op": "get"})["boot"]["device"], "None")
@@ -130,6 +160,10 @@ class NodeDriver(fakedriver.FakeDriver):
 
     def get_versions(self, identity):
         return {"BiosVersion": self._get(identity)["bios_version"]}
+
+    def set_versions(self, identity, firmware_versions):
+        # What sushy-tools makes of an update: the next version, whatever the image is.
+        self._get(identity)["bios_version"] = firmware_versions["BiosVersion"]
 
     def get_total_cpus(self, identity):
         return self._get(identity)["cpus"]
@@ -169,7 +203,7 @@ def arguments():
     parser.add_argument("--mac", action="append", default=[], help="MAC address of a network card; may be repeated")
     parser.add_argument("--cpus", type=int, default=1)
     parser.add_argument("--memory-gib", type=int, default=1)
-    parser.add_argument("--bios-version", default="virtual")
+    parser.add_argument("--bios-version", default="1.0")
     args = parser.parse_args()
     if bool(args.cert) != bool(args.key):
         parser.error("--cert and --key belong together")

@@ -75,6 +75,18 @@ pub enum VendorCall {
     EjectMedia { kind: Option<String> },
 }
 
+/// How far an update of firmware is, in the BMC's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirmwareTask {
+    /// It has not begun: some parts get theirs while the machine starts.
+    Waiting(String),
+    Working(String),
+    Done,
+    Failed(String),
+    /// The BMC knows nothing of it, any more: many forget it when they start anew with the new firmware.
+    Forgotten,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,10 +5,12 @@
 //! not open one for each look. Also here: the two waits that need nothing but [`Bmc`], soft-then-hard power off and
 //! waiting for a power state.
 
-use super::features::{BiosSetting, FirmwareComponent, Indicator, Light, LightName, VendorCall};
+use super::features::{BiosSetting, FirmwareComponent, FirmwareTask, Indicator, Light, LightName, VendorCall};
 use super::{Bmc, BmcError, Identity, LogEntry, Sensor};
 use async_trait::async_trait;
 use leasehold_domain::power::{BootMode, BootSetting, PowerState, PowerTarget};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -178,6 +180,26 @@ impl Bmc for Guarded {
 
     async fn bios_settings(&self) -> Result<Vec<BiosSetting>, BmcError> {
         self.call(|bmc| bmc.bios_settings()).await
+    }
+
+    async fn set_bios_settings(&self, wanted: BTreeMap<String, Value>) -> Result<(), BmcError> {
+        self.call(move |bmc| bmc.set_bios_settings(wanted)).await
+    }
+
+    async fn reset_bios(&self) -> Result<(), BmcError> {
+        self.call(|bmc| bmc.reset_bios()).await
+    }
+
+    async fn bios_outcome(&self) -> Result<Option<String>, BmcError> {
+        self.call(|bmc| bmc.bios_outcome()).await
+    }
+
+    async fn update_firmware(&self, component: String, url: String) -> Result<Option<String>, BmcError> {
+        self.call(move |bmc| bmc.update_firmware(component, url)).await
+    }
+
+    async fn firmware_task(&self, task: String) -> Result<FirmwareTask, BmcError> {
+        self.call(move |bmc| bmc.firmware_task(task)).await
     }
 
     async fn firmware(&self) -> Result<Vec<FirmwareComponent>, BmcError> {

@@ -12,9 +12,11 @@ pub mod ipmi;
 pub mod redfish;
 
 use async_trait::async_trait;
-use features::{BiosSetting, FirmwareComponent, Indicator, Light, LightName, VendorCall};
+use features::{BiosSetting, FirmwareComponent, FirmwareTask, Indicator, Light, LightName, VendorCall};
 use leasehold_domain::power::{BootMode, BootSetting, PowerState, PowerTarget};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// What a BMC says about the machine it belongs to. Everything is optional: BMCs differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +150,28 @@ pub trait Bmc: Send + Sync {
     /// The settings of the firmware as they are in force.
     async fn bios_settings(&self) -> Result<Vec<BiosSetting>, BmcError> {
         Err(without("BIOS settings"))
+    }
+    /// Gives settings of the firmware other values, which come into force at the machine's next start. What is known to
+    /// be impossible is refused before the BMC hears of any.
+    async fn set_bios_settings(&self, _wanted: BTreeMap<String, Value>) -> Result<(), BmcError> {
+        Err(without("changes of BIOS settings"))
+    }
+    /// All settings of the firmware are to be as they left the factory, from the machine's next start on.
+    async fn reset_bios(&self) -> Result<(), BmcError> {
+        Err(without("changes of BIOS settings"))
+    }
+    /// What the BMC says of the last change of the settings, if it says anything.
+    async fn bios_outcome(&self) -> Result<Option<String>, BmcError> {
+        Err(without("changes of BIOS settings"))
+    }
+    /// Has the BMC fetch new firmware from `url` and write it to the part that [`Bmc::firmware`] calls `component`. Out:
+    /// where the BMC tells how far it is, unless it keeps that to itself. Asked twice, it may write it twice.
+    async fn update_firmware(&self, _component: String, _url: String) -> Result<Option<String>, BmcError> {
+        Err(without("updates of firmware"))
+    }
+    /// How far an update is.
+    async fn firmware_task(&self, _task: String) -> Result<FirmwareTask, BmcError> {
+        Err(without("updates of firmware"))
     }
     /// The parts with firmware, and its versions.
     async fn firmware(&self) -> Result<Vec<FirmwareComponent>, BmcError> {

@@ -11,12 +11,21 @@ const MOST_REGISTRIES: usize = 40;
 
 impl Session {
     pub(super) async fn bios_settings(&mut self) -> Result<Vec<BiosSetting>, BmcError> {
+        let link = self.bios_path().await?;
+        let (bios, _) = self.get::<Bios>(&link).await?;
+        self.explained(&bios).await
+    }
+
+    /// The resource with the settings that are in force.
+    pub(super) async fn bios_path(&mut self) -> Result<String, BmcError> {
         let path = self.system_path().await?;
         let (parts, _) = self.get::<SystemParts>(&path).await?;
-        let Some(link) = parts.bios.path().map(str::to_owned) else {
-            return Err(self.endpoint.unsupported("it shows no BIOS settings of this machine"));
-        };
-        let (bios, _) = self.get::<Bios>(&link).await?;
+        let none = || self.endpoint.unsupported("it shows no BIOS settings of this machine");
+        parts.bios.path().map(str::to_owned).ok_or_else(none)
+    }
+
+    /// The settings with what their registry says, where there is one.
+    pub(super) async fn explained(&mut self, bios: &Bios) -> Result<Vec<BiosSetting>, BmcError> {
         let registry = match bios.attribute_registry.clone() {
             Some(name) => self.registry(&name).await?,
             None => None,

@@ -7,6 +7,7 @@
 
 mod address;
 mod bios;
+mod bios_change;
 mod boot;
 mod firmware;
 mod health;
@@ -18,20 +19,27 @@ mod secure_boot;
 mod service;
 mod session;
 mod tls;
+mod update;
 
+#[cfg(test)]
+mod change_tests;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod feature_tests;
 #[cfg(test)]
+mod sushy_tests;
+#[cfg(test)]
 mod tests;
 
-use super::features::{BiosSetting, FirmwareComponent, Indicator, Light, LightName, VendorCall};
+use super::features::{BiosSetting, FirmwareComponent, FirmwareTask, Indicator, Light, LightName, VendorCall};
 use super::{Bmc, BmcError, Identity, LogEntry, Sensor};
 use address::Endpoint;
 use async_trait::async_trait;
 use leasehold_domain::power::{BootMode, BootSetting, PowerState, PowerTarget};
+use serde_json::Value;
 use session::Session;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -226,6 +234,26 @@ impl Bmc for RedfishBmc {
 
     async fn bios_settings(&self) -> Result<Vec<BiosSetting>, BmcError> {
         self.within(async { self.session.lock().await.bios_settings().await }).await
+    }
+
+    async fn set_bios_settings(&self, wanted: BTreeMap<String, Value>) -> Result<(), BmcError> {
+        self.within(async { self.session.lock().await.set_bios_settings(&wanted).await }).await
+    }
+
+    async fn reset_bios(&self) -> Result<(), BmcError> {
+        self.within(async { self.session.lock().await.reset_bios().await }).await
+    }
+
+    async fn bios_outcome(&self) -> Result<Option<String>, BmcError> {
+        self.within(async { self.session.lock().await.bios_outcome().await }).await
+    }
+
+    async fn update_firmware(&self, component: String, url: String) -> Result<Option<String>, BmcError> {
+        self.within(async { self.session.lock().await.update_firmware(&component, &url).await }).await
+    }
+
+    async fn firmware_task(&self, task: String) -> Result<FirmwareTask, BmcError> {
+        self.within(async { self.session.lock().await.firmware_task(&task).await }).await
     }
 
     async fn firmware(&self) -> Result<Vec<FirmwareComponent>, BmcError> {

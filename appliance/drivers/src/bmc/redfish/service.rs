@@ -2,7 +2,8 @@
 
 use super::session::{ROOT, Session};
 use crate::bmc::{BmcError, Identity};
-use leasehold_protocols::redfish::{Collection, ComputerSystem, Manager, ServiceRoot, choose_system};
+use leasehold_protocols::redfish::{Collection, ComputerSystem, Manager, ServiceRoot, choose_system, error_sentence};
+use serde_json::{Value, json};
 
 /// Pages of one collection that are read; a BMC that links them in a circle comes to an end here.
 pub(super) const MOST_PAGES: usize = 50;
@@ -84,6 +85,12 @@ fn telling(text: Option<String>) -> Option<String> {
     const EMPTY: [&str; 7] =
         ["", "none", "n/a", "not specified", "default string", "to be filled by o.e.m.", "to be filled by oem"];
     text.map(|text| text.trim().to_owned()).filter(|text| !EMPTY.contains(&text.to_ascii_lowercase().as_str()))
+}
+
+/// What a list of messages says, as a sentence.
+pub(super) fn said(messages: Option<&Value>) -> Option<String> {
+    let messages = messages.filter(|messages| messages.as_array().is_some_and(|list| !list.is_empty()))?;
+    error_sentence(json!({"error": {"@Message.ExtendedInfo": messages}}).to_string().as_bytes())
 }
 
 /// For what a BMC may lack or do badly without being useless: only the errors that concern every request remain.

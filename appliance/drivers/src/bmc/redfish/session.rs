@@ -144,7 +144,7 @@ impl Session {
     }
 
     /// One request with credentials; a session that has ended is begun anew once.
-    async fn request(&mut self, ask: &Ask) -> Result<Reply, BmcError> {
+    pub(super) async fn request(&mut self, ask: &Ask) -> Result<Reply, BmcError> {
         self.log_in().await?;
         let reply = self.follow(ask, Some(self.credentials())).await?;
         if reply.status != StatusCode::UNAUTHORIZED {
