@@ -70,6 +70,14 @@ pub enum StepName {
     OpenRescue,
     /// The steps of a `Service` job.
     RunService,
+    /// The BMC has taken a change of the BIOS settings, which the machine's next start brings into force.
+    SetBios,
+    /// The settings show what was asked for.
+    CheckBios,
+    /// The BMC has taken new firmware.
+    UpdateFirmware,
+    /// The update has ended, and the version is read back.
+    CheckFirmware,
     /// A step of another version of the program.
     #[serde(other)]
     Unknown,
@@ -96,6 +104,10 @@ impl StepName {
             StepName::ChangePower => "change-power",
             StepName::OpenRescue => "open-rescue",
             StepName::RunService => "run-service",
+            StepName::SetBios => "set-bios",
+            StepName::CheckBios => "check-bios",
+            StepName::UpdateFirmware => "update-firmware",
+            StepName::CheckFirmware => "check-firmware",
             StepName::Unknown => "unknown",
         }
     }
@@ -116,7 +128,9 @@ impl StepName {
             StepName::PrepareImage => 3600,
             StepName::WriteImage => 7200,
             StepName::Wipe | StepName::RunService => 24 * 3600,
-            StepName::InstallBootloader | StepName::OpenRescue => 300,
+            StepName::InstallBootloader | StepName::OpenRescue | StepName::SetBios => 300,
+            StepName::CheckBios => 900,
+            StepName::UpdateFirmware | StepName::CheckFirmware => 2 * 3600,
             StepName::ReleaseInstance | StepName::Unknown => 60,
         }
     }
@@ -294,6 +308,8 @@ impl Job {
                     | StepName::InstallBootloader
                     | StepName::OpenRescue
                     | StepName::RunService
+                    | StepName::CheckBios
+                    | StepName::CheckFirmware
             )
         });
         let boot = self.steps.iter().position(|step| step.name == StepName::PowerCycle);

@@ -4,9 +4,10 @@ use super::asked::Asked;
 use super::states::unsupported;
 use crate::Api;
 use crate::error::ApiError;
-use leasehold_domain::driver;
+use leasehold_domain::driver::{self, Interface};
 use leasehold_domain::hardware::{INTERFACES, ServiceStep};
 use leasehold_domain::job::JobInput;
+use leasehold_domain::listed::{BMC_STEPS, bmc_work_on};
 use leasehold_domain::node::Node;
 use leasehold_domain::provision::Verb;
 use serde_json::{Map, Value};
@@ -84,6 +85,18 @@ fn check_known(list: List, step: &Map<String, Value>, node: &Node) -> Result<(),
     }
     let text = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default();
     let (interface, name) = (text("interface"), text("step"));
+    if let Some(work) = bmc_work_on(&Value::Object(step.clone()), node) {
+        let what = match list {
+            List::Service => "service",
+            _ => "clean",
+        };
+        return match work {
+            Ok(_) => Ok(()),
+            Err(why) => {
+                Err(unsupported(node, &format!("the {what} step {interface}.{name} as it is asked for: {why}")))
+            }
+        };
+    }
     if list == List::Clean && interface == "deploy" && AGENT.contains(&name) {
         return Ok(());
     }
@@ -93,12 +106,25 @@ fn check_known(list: List, step: &Map<String, Value>, node: &Node) -> Result<(),
     let known = match list {
         List::Service => {
             let names = ServiceStep::names();
-            format!("the service step {interface}.{name} with such arguments; it has {names}, without any")
+            format!(
+                "the service step {interface}.{name} with such arguments; it has {names}, without any{}",
+                of_bmc(node)
+            )
         }
-        List::Clean => format!("the {} step {interface}.{name}; it has deploy.{}", "clean", AGENT.join(", deploy.")),
+        List::Clean => {
+            format!("the clean step {interface}.{name}; it has deploy.{}{}", AGENT.join(", deploy."), of_bmc(node))
+        }
         _ => format!("the step {interface}.{name} among {}", list.name()),
     };
     Err(unsupported(node, &known))
+}
+
+/// The steps of its BMC, for messages that list what a node has.
+fn of_bmc(node: &Node) -> String {
+    match [Interface::Bios, Interface::Firmware].iter().any(|kind| node.settings.interface(*kind) == "redfish") {
+        true => format!(", and {BMC_STEPS}"),
+        false => String::new(),
+    }
 }
 
 /// Takes the steps from the runbook that is named: one that the caller may use and that fits the node.
@@ -170,5 +196,33 @@ mod tests {
         assert!(read(List::Service, &step("deploy", "clean_uefi_nvram"), &real).is_ok());
         let refused = read(List::Service, &step("deploy", "erase_devices"), &real).expect_err("a user's disks").message;
         assert!(refused.contains("power.hold, deploy.clean_uefi_nvram"), "{refused}");
+    }
+
+    #[test]
+    fn a_bmc_has_its_steps_where_the_node_has_the_interface() {
+        let settings = json!([{"name": "NumLock", "value": "Off"}]);
+        let bios = json!([{"interface": "bios", "step": "apply_configuration", "args": {"settings": settings}}]);
+        let reset = json!([{"interface": "bios", "step": "factory_reset"}]);
+        let new = json!([{"component": "bmc", "url": "http://h/f.bin"}]);
+        let firmware = json!([{"interface": "firmware", "step": "update", "args": {"settings": new}}]);
+        let refused =
+            |list, steps: &Value, node: &Node| read(list, steps, node).expect_err("it has no such step").message;
+        for steps in [&bios, &reset, &firmware] {
+            for list in [List::Clean, List::Service] {
+                assert!(read(list, steps, &node("redfish")).is_ok(), "{steps}");
+                assert!(read(list, steps, &node("fake-hardware")).is_ok(), "{steps}");
+                let words = refused(list, steps, &node("ipmi"));
+                assert!(words.contains("does not support") && words.contains("only redfish has this step"), "{words}");
+            }
+        }
+        let mut without = node("redfish");
+        without.settings.interfaces.insert("bios_interface".into(), "no-bios".into());
+        assert!(refused(List::Clean, &bios, &without).contains("its bios_interface is no-bios"));
+        assert!(read(List::Clean, &firmware, &without).is_ok());
+        let bad = json!([{"interface": "bios", "step": "apply_configuration", "args": {}}]);
+        assert!(refused(List::Clean, &bad, &node("redfish")).contains("one argument, settings"));
+        let unknown = json!([{"interface": "bios", "step": "other"}]);
+        assert!(refused(List::Clean, &unknown, &node("redfish")).contains("firmware.update"));
+        assert!(!refused(List::Clean, &unknown, &node("ipmi")).contains("firmware.update"));
     }
 }

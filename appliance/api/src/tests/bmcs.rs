@@ -3,6 +3,7 @@
 
 mod driver_info;
 mod peers;
+mod steps;
 
 use super::{Rig, VERSION, fault};
 use axum::http::StatusCode;

@@ -32,7 +32,7 @@ impl Rig {
     }
 
     /// The node, when it is in this state.
-    async fn in_state(&self, state: &str) {
+    pub(super) async fn in_state(&self, state: &str) {
         let mut feed = self.api.engine.store.subscribe();
         let there = async {
             while self.api.engine.view().node_by_name("n1").is_none_or(|node| node.provision_state.name() != state) {
@@ -42,11 +42,11 @@ impl Rig {
         tokio::time::timeout(PATIENCE, there).await.unwrap_or_else(|_| panic!("it comes to {state}"));
     }
 
-    async fn verb(&self, body: Value) -> (StatusCode, Value) {
+    pub(super) async fn verb(&self, body: Value) -> (StatusCode, Value) {
         self.call("PUT", "/nodes/n1/states/provision", body).await
     }
 
-    async fn through(&self, body: Value, state: &str) {
+    pub(super) async fn through(&self, body: Value, state: &str) {
         let (status, answer) = self.verb(body.clone()).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{body}: {answer}");
         let node = self.at_rest().await;

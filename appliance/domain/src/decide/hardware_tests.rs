@@ -375,7 +375,8 @@ fn a_template_adds_its_steps_to_a_deployment() {
 #[test]
 fn a_template_that_asks_for_what_no_driver_does_refuses_the_deployment() {
     for (bad, why) in [
-        (Step { interface: "bios".into(), ..step("apply_configuration", 150) }, "no driver here has"),
+        (Step { interface: "bios".into(), ..step("other", 150) }, "no driver here has"),
+        (Step { interface: "bios".into(), ..step("factory_reset", 90) }, "only redfish has this step"),
         (step("erase_devices", 70), "before the image"),
         (step("write_image", 30), "always done"),
     ] {
@@ -387,6 +388,28 @@ fn a_template_that_asks_for_what_no_driver_does_refuses_the_deployment() {
         assert!(refused.contains(why) && refused.contains("CUSTOM_T"), "{refused}");
         assert_eq!(world.of(1).provision_state, ProvisionState::Available, "nothing was changed");
     }
+}
+
+#[test]
+fn a_template_changes_bios_settings_before_the_image_is_written() {
+    let args = Map::from_iter([("settings".to_owned(), json!([{"name": "NumLock", "value": "On"}]))]);
+    let bios = |rank| Step { interface: "bios".into(), args: args.clone(), ..step("apply_configuration", rank) };
+    let deployed = |step: Step| {
+        let mut world = World::default();
+        deployable(&mut world);
+        let mut node = Node::clone(world.of(1));
+        node.settings.driver = "redfish".into();
+        world.view.apply(&Change::PutNode(Arc::new(node)));
+        let template = DeployTemplate { name: "CUSTOM_T".into(), steps: vec![step], ..DeployTemplate::default() };
+        world.create(5, Body::DeployTemplate(template)).expect("made");
+        deploy(&mut world)
+    };
+    let steps = deployed(bios(90)).expect("deploying");
+    assert_eq!(steps[..2], [StepName::PrepareImage, StepName::SetBios]);
+    assert_eq!(steps[5..7], [StepName::CheckBios, StepName::WriteImage]);
+    assert!(deployed(bios(70)).expect_err("refused").to_string().contains("before the image"));
+    let none = Step { args: Map::new(), ..bios(90) };
+    assert!(deployed(none).expect_err("refused").to_string().contains("settings"));
 }
 
 #[test]

@@ -91,7 +91,9 @@ impl Room<'_> {
             return Err(Refusal::Stale);
         }
         let mut changed = (*job).clone();
-        let boot = changed.steps.iter().position(|step| step.name == StepName::BootFromNetwork);
+        // The last of the starts that a list of steps may have: those before it are over.
+        let begun = changed.steps.iter().take_while(|step| step.state != StepState::Pending).count();
+        let boot = changed.steps.iter().take(begun).rposition(|step| step.name == StepName::BootFromNetwork);
         let boot = boot.ok_or(Refusal::Stale)?;
         for record in changed.steps.iter_mut().skip(boot) {
             *record = StepRecord::pending(record.name);

@@ -8,6 +8,7 @@ use crate::driver::{self, Interface};
 use crate::event::What;
 use crate::id::{JobId, NodeId};
 use crate::job::{JOB_VERSION, Job, JobInput, JobKind, JobState, StepRecord, plan};
+use crate::listed::plan_of_list;
 use crate::node::Node;
 use crate::power::PowerTarget;
 use crate::provision::{Event, ProvisionState, Standing, Verb, step};
@@ -175,11 +176,7 @@ impl Room<'_> {
         node.generation += 1;
         node.job = Some(id);
         node.agent = None;
-        let mut steps = plan(kind, wipe);
-        if driver::is_fake(&node.settings.driver) {
-            steps.retain(|step| !step.needs_machine());
-        }
-        let job = Job {
+        let mut job = Job {
             id,
             node: node.id,
             kind,
@@ -187,12 +184,17 @@ impl Room<'_> {
             generation: node.generation,
             boots: 0,
             state: JobState::Running,
-            steps: steps.into_iter().map(StepRecord::pending).collect(),
+            steps: Vec::new(),
             input,
             actor: self.context.actor.to_string(),
             created_at: self.context.now,
             ended_at: None,
         };
+        let steps = match driver::is_fake(&node.settings.driver) {
+            true => plan(kind, wipe).into_iter().filter(|step| !step.needs_machine()).collect(),
+            false => plan_of_list(kind, job.listed()).unwrap_or_else(|| plan(kind, wipe)),
+        };
+        job.steps = steps.into_iter().map(StepRecord::pending).collect();
         self.tell(node, What::JobStarted { job: id, kind });
         self.changes.push(Change::PutJob(Arc::new(job)));
     }

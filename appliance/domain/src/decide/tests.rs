@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
 
+mod listed;
 mod rescue;
 
 const NODE: NodeId = NodeId(Uuid::from_u128(1));

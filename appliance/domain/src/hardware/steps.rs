@@ -1,6 +1,7 @@
 //! Steps that users write down: of deploy templates and of runbooks; and what of them a deployment here can do.
 
 use crate::driver;
+use crate::listed::{BMC_STEPS, bmc_work_on};
 use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::view::View;
@@ -112,7 +113,7 @@ const ALWAYS: [(&str, u32); 6] = [
     ("boot_instance", 20),
 ];
 const WRITE_IMAGE: u32 = 80;
-/// What the agent can do before it writes the image.
+/// What the agent can do before it writes the image; a BMC can, too ([`crate::listed`]).
 const WIPES: [&str; 2] = ["erase_devices", "erase_devices_metadata"];
 
 /// The steps that the node's deployment does before the image is written, in their order, as its agent takes them:
@@ -147,7 +148,9 @@ pub fn deploy_steps(view: &View, node: &Node, asked: &[Step]) -> Result<Vec<Valu
             extra.push(step);
             continue;
         }
-        if is_extra(step).map_err(|why| format!("The step {}.{} of {source}: {why}.", step.interface, step.step))? {
+        if is_extra(step, node)
+            .map_err(|why| format!("The step {}.{} of {source}: {why}.", step.interface, step.step))?
+        {
             extra.push(step);
         }
     }
@@ -156,8 +159,16 @@ pub fn deploy_steps(view: &View, node: &Node, asked: &[Step]) -> Result<Vec<Valu
 }
 
 /// Whether the step is to be done beside those that are always done.
-fn is_extra(step: &Step) -> Result<bool, String> {
+fn is_extra(step: &Step, node: &Node) -> Result<bool, String> {
     let name = step.step.as_str();
+    let early = || match step.rank {
+        0 => Ok(false),
+        rank if rank > WRITE_IMAGE && rank < 100 => Ok(true),
+        _ => Err(format!("its priority must be between {} and 99: before the image is written", WRITE_IMAGE + 1)),
+    };
+    if let Some(work) = bmc_work_on(&step.document("priority"), node) {
+        return work.and_then(|_| early());
+    }
     let always = ALWAYS.iter().find(|(known, _)| *known == name && step.interface == "deploy");
     if let Some((_, priority)) = always {
         return match step.rank == *priority && step.args.is_empty() {
@@ -169,14 +180,13 @@ fn is_extra(step: &Step) -> Result<bool, String> {
         let known: Vec<_> = WIPES.iter().map(|name| format!("deploy.{name}")).collect();
         return match step.rank {
             0 => Ok(false),
-            _ => Err(format!("no driver here has such a deploy step; known: {}", known.join(", "))),
+            _ => Err(format!("no driver here has such a deploy step; known: {}, {BMC_STEPS}", known.join(", "))),
         };
     }
     match step.rank {
         0 => Ok(false),
-        rank if rank > WRITE_IMAGE && rank < 100 && step.args.is_empty() => Ok(true),
         _ if !step.args.is_empty() => Err("it takes no arguments".into()),
-        _ => Err(format!("its priority must be between {} and 99: before the image is written", WRITE_IMAGE + 1)),
+        _ => early(),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::agent_client::{AgentClient, AgentError};
 use crate::{Engine, Wipe};
 use leasehold_domain::command::Command;
 use leasehold_domain::job::{Job, JobKind, StepName};
+use leasehold_domain::listed::Part;
 use leasehold_domain::node::{AgentContact, Node};
 use leasehold_wire::agent::{CommandResult, CommandStatus, ImageInfo};
 use serde_json::{Map, Value, json};
@@ -115,10 +116,14 @@ pub(super) async fn wipe(engine: &Engine, job: &Job) -> Outcome {
         Wipe::Full => "erase_devices",
         Wipe::Metadata => "erase_devices_metadata",
     };
-    let (command, named) = match job.kind {
-        JobKind::Deploy => ("deploy.execute_deploy_step", job.input.deploy_steps.as_slice()),
-        JobKind::Clean => ("clean.execute_clean_step", job.input.clean_steps.as_slice()),
-        _ => ("clean.execute_clean_step", &[][..]),
+    let command = match job.kind {
+        JobKind::Deploy => "deploy.execute_deploy_step",
+        _ => "clean.execute_clean_step",
+    };
+    // A BMC's steps may come between: the agent that runs now has those up to the next start.
+    let named = match job.part() {
+        Some(Part::Agent(range)) => job.listed().get(range).unwrap_or_default(),
+        _ => &[],
     };
     let asked = match named {
         [] => vec![json!({"interface": "deploy", "step": automatic})],

@@ -17,7 +17,7 @@ use std::time::Duration;
 const POWER_PATIENCE: Duration = Duration::from_secs(90);
 
 /// Asks again, with growing pauses, while the BMC does not answer; the step's deadline ends it.
-async fn patiently<T, F, Fut>(engine: &Engine, node: &Node, call: F) -> Result<T, String>
+pub(super) async fn patiently<T, F, Fut>(engine: &Engine, node: &Node, call: F) -> Result<T, String>
 where
     F: Fn(Arc<dyn Bmc>) -> Fut,
     Fut: Future<Output = Result<T, BmcError>>,
@@ -150,9 +150,9 @@ pub(super) async fn power_on(engine: &Engine, node: &Node) -> Outcome {
 }
 
 /// Off and on, whatever it was: the machine starts afresh with the boot secret of this boot. A system that is to be
-/// serviced shuts down in order; one that is to be rescued may not be able to.
+/// serviced shuts down in order, the first time, when its own system runs; one that is to be rescued may not be able to.
 pub(super) async fn start_from_network(engine: &Engine, job: &Job, node: &Node) -> Outcome {
-    if job.kind == JobKind::Service && job.current().is_some_and(|step| step.attempts == 1) {
+    if job.kind == JobKind::Service && job.boots == 1 && job.current().is_some_and(|step| step.attempts == 1) {
         shut_down(engine, node).await;
     }
     switch(engine, node, PowerTarget::Off).await?;

@@ -4,8 +4,10 @@
 //! Passing troubles (a BMC that is busy, an agent that does not answer at once) are tried again until the deadline.
 
 mod agent;
+mod bios;
 mod bmc;
 mod fake;
+mod firmware;
 mod hold;
 mod rescue;
 mod service;
@@ -53,6 +55,10 @@ pub(crate) async fn perform(engine: &Engine, job: &Job, step: StepName, taken_up
         StepName::ReleaseInstance => Ok(None),
         StepName::OpenRescue => rescue::open(engine, job).await,
         StepName::RunService => service::run(engine, job).await,
+        StepName::SetBios => bios::set(engine, job, &node).await,
+        StepName::CheckBios => bios::check(engine, job, &node).await,
+        StepName::UpdateFirmware => firmware::update(engine, job, &node).await,
+        StepName::CheckFirmware => firmware::check(engine, job, &node).await,
         StepName::Unknown => Err("This step belongs to another version of the program.".into()),
     }
 }
@@ -65,8 +71,12 @@ fn node_of(engine: &Engine, job: &Job) -> Result<Arc<Node>, String> {
 pub(crate) async fn overdue(engine: &Engine, job: &Job, step: StepName) -> String {
     let limit = step.deadline_seconds();
     if step.waits_for_machine() {
-        let since =
-            job.steps.iter().find(|record| record.name == StepName::PowerCycle).and_then(|record| record.started_at);
+        let since = job
+            .steps
+            .iter()
+            .rev()
+            .filter(|record| record.name == StepName::PowerCycle)
+            .find_map(|record| record.started_at);
         let seen = diagnosis::why_no_agent(engine, job.node, since.unwrap_or(job.created_at)).await;
         return format!("Timeout reached while waiting for callback ({limit} s). {seen}");
     }

@@ -4,14 +4,20 @@ use super::{Outcome, agent, hold};
 use crate::Engine;
 use leasehold_domain::hardware::ServiceStep;
 use leasehold_domain::job::{Job, StepName};
+use leasehold_domain::listed::Part;
 use serde_json::json;
 
-/// Carries them out, or goes on after those that were done before a restart.
+/// Carries out those of the present part of the list, or goes on after those that were done before a restart.
 pub(super) async fn run(engine: &Engine, job: &Job) -> Outcome {
     let node = super::node_of(engine, job)?;
-    let (mut holds, mut commands) = (0, 0);
+    let list = &job.input.service_steps;
+    let Some(Part::Agent(range)) = job.part() else { return Err("The job names no service step.".into()) };
+    let (earlier, steps) = (list.get(..range.start).unwrap_or_default(), list.get(range.clone()).unwrap_or_default());
+    let held = earlier.iter().filter(|step| ServiceStep::find(step) == Some(ServiceStep::Hold));
+    // Holds are counted through the job, an agent's commands from its start.
+    let (mut holds, mut commands) = (u32::try_from(held.count()).unwrap_or(u32::MAX), 0);
     let mut said = Vec::new();
-    for step in &job.input.service_steps {
+    for step in steps {
         match ServiceStep::find(step) {
             Some(ServiceStep::Hold) => {
                 hold::wait(engine, job, holds).await?;

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 pub(super) struct Peer {
     pub(super) info: Value,
     told: Box<dyn Fn() -> String + Send>,
+    script: Option<Arc<Mutex<Script>>>,
     task: JoinHandle<()>,
 }
 
@@ -25,6 +26,12 @@ impl Peer {
     /// What has arrived so far.
     pub(super) fn told(&self) -> String {
         (self.told)()
+    }
+
+    /// Something of a Redfish BMC changes by itself.
+    pub(super) fn edit(&self, path: &str, change: Value) {
+        let mut script = self.script.as_ref().expect("IPMI has no resources").lock().expect("not poisoned");
+        merge(script.resources.get_mut(path).expect("a resource"), change);
     }
 }
 
@@ -63,7 +70,7 @@ pub(super) async fn ipmi() -> Peer {
     };
     let info =
         json!({"ipmi_address": "127.0.0.1", "ipmi_port": port, "ipmi_username": "admin", "ipmi_password": "password"});
-    Peer { info, told: Box::new(told), task }
+    Peer { info, told: Box::new(told), script: None, task }
 }
 
 #[derive(Default)]
@@ -81,10 +88,13 @@ pub(super) async fn redfish() -> Peer {
     let task = tokio::spawn(async move {
         let _ended = axum::serve(listener, router).await;
     });
-    let told = move || script.lock().expect("not poisoned").told.join("\n");
+    let script = Some(script);
+    let telling = script.clone();
+    let told =
+        move || telling.as_ref().map(|script| script.lock().expect("not poisoned").told.join("\n")).unwrap_or_default();
     let info =
         json!({"redfish_address": format!("http://{address}"), "redfish_username": "u", "redfish_password": "p"});
-    Peer { info, told: Box::new(told), task }
+    Peer { info, told: Box::new(told), script, task }
 }
 
 async fn answer(State(script): State<Arc<Mutex<Script>>>, method: Method, uri: Uri, body: Bytes) -> Response {
@@ -99,7 +109,15 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, method: Method, uri: U
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     script.told.push(format!("{method} {path} {body}"));
     if let (true, Some(resource)) = (method == Method::PATCH, script.resources.get_mut(&path)) {
-        merge(resource, body);
+        merge(resource, body.clone());
+    }
+    let power = match body["ResetType"].as_str() {
+        Some("On") => "On",
+        Some("ForceOff") => "Off",
+        _ => return StatusCode::NO_CONTENT.into_response(),
+    };
+    if let (true, Some(system)) = (path == "/reset", script.resources.get_mut("/system")) {
+        system["PowerState"] = power.into();
     }
     StatusCode::NO_CONTENT.into_response()
 }
@@ -126,11 +144,19 @@ fn machine() -> HashMap<String, Value> {
         "Bios": link("/bios"), "SecureBoot": link("/secure"),
     });
     let resources = [
-        ("/redfish/v1/", json!({"Systems": link("/systems"), "Managers": link("/bmcs")})),
+        (
+            "/redfish/v1/",
+            json!({"Systems": link("/systems"), "Managers": link("/bmcs"), "UpdateService": link("/update")}),
+        ),
+        ("/update", json!({"Actions": {"#UpdateService.SimpleUpdate": {"target": "/update/simple"}}})),
         ("/systems", members("/system")),
         ("/system", system),
         ("/bmc", json!({"FirmwareVersion": "7.7", "Model": "iBMC", "VirtualMedia": link("/media")})),
-        ("/bios", json!({"Attributes": {"NumLock": "On", "Cores": 8}})),
+        (
+            "/bios",
+            json!({"Attributes": {"NumLock": "On", "Cores": 8},
+                "Actions": {"#Bios.ResetBios": {"target": "/bios/reset"}}}),
+        ),
         ("/secure", json!({"SecureBootEnable": false})),
         ("/media", members("/media/cd")),
         (
