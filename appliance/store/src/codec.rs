@@ -1,12 +1,18 @@
 //! How values are written: a version byte, then MessagePack with field names.
 //!
 //! Names make rows self-describing: a field that is added gets its default when an old row is read, and a tool that
-//! knows nothing of the program can show what a row says. The version byte is for changes that names cannot carry.
+//! knows nothing of the program can show what a row says. The version byte is for changes that names cannot carry, and
+//! for rows that are so many that names would be most of them ([`encode_brief`]).
 
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version that is written. All versions that are still read are handled in [`decode`].
 const VERSION: u8 = 1;
+/// MessagePack without names: members are told by their place, and none can be added without another version.
+const BRIEF: u8 = 2;
+
+/// Room for what is written, in bytes.
+const USUAL: usize = 256;
 
 /// A value could not be written or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,14 +28,36 @@ pub(crate) enum CodecError {
 }
 
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = vec![VERSION];
+    // Most rows fit; to grow byte by byte would cost more than the encoding.
+    let mut bytes = Vec::with_capacity(USUAL);
+    bytes.push(VERSION);
     rmp_serde::encode::write_named(&mut bytes, value).map_err(|error| CodecError::Encode(error.to_string()))?;
     Ok(bytes)
 }
 
+pub(crate) fn encode_brief<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::with_capacity(USUAL);
+    bytes.push(BRIEF);
+    rmp_serde::encode::write(&mut bytes, value).map_err(|error| CodecError::Encode(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// Whether this was written by [`encode_brief`].
+pub(crate) fn is_brief(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&BRIEF)
+}
+
+pub(crate) fn decode_brief<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    read(bytes, BRIEF)
+}
+
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    read(bytes, VERSION)
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8], wanted: u8) -> Result<T, CodecError> {
     let (version, rest) = bytes.split_first().ok_or(CodecError::Empty)?;
-    if *version != VERSION {
+    if *version != wanted {
         return Err(CodecError::Version(*version));
     }
     rmp_serde::from_slice(rest).map_err(|error| CodecError::Decode(error.to_string()))

@@ -5,7 +5,7 @@
 //! and only then published; its number, length and digest tell a torn one from a whole one. Two files take turns:
 //! one is written while what the other holds goes into the database, after which it is written over from its start.
 
-use crate::codec;
+use crate::brief;
 use crate::disk::{Disk, DiskAccess};
 use crate::error::Fault;
 use crate::tables::META;
@@ -126,7 +126,7 @@ impl Journal {
             }
             let mut fresh = Vec::new();
             for record in records.into_iter().filter(|record| record.number > folded) {
-                fresh.push((record.number, codec::decode::<Vec<Entry>>(record.body)?));
+                fresh.push((record.number, brief::decode_entries(record.body)?));
             }
             found.push((segment, fresh));
         }
@@ -154,7 +154,7 @@ impl Journal {
     /// Appends one record and syncs it. After an error it is not known whether the record is there: the next one takes
     /// its number and its place, or a fold of everything makes it void.
     pub(crate) fn append(&mut self, entries: &[Entry]) -> Result<(), Fault> {
-        let body = codec::encode(entries)?;
+        let body = brief::encode_entries(entries)?;
         let record = write_record(self.next, &body)?;
         self.attempted = true;
         if let Err(fault) = self.active.append(self.disk.as_ref(), &record) {

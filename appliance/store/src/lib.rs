@@ -8,6 +8,7 @@
 pub mod audit;
 mod base;
 mod batch;
+mod brief;
 mod codec;
 mod committer;
 mod disk;

@@ -4,10 +4,10 @@
 //! the view is the view's own rule; a job that leaves it goes to the history. A job's config drive lies beside its
 //! row, so that progress of a step does not write megabytes, and it does not go into history: it is its user's.
 
+use crate::brief;
 use crate::codec::{self, CodecError};
 use crate::error::Fault;
 use crate::tables::{self, COLD, LIVE, Op, kind};
-use leasehold_domain::address::Binding;
 use leasehold_domain::id::{NodeId, PortId};
 use leasehold_domain::image::Image;
 use leasehold_domain::job::Job;
@@ -27,20 +27,6 @@ struct JobRow {
     job: Job,
     /// The config drive is under [`tables::drive_key`].
     has_drive: bool,
-}
-
-/// A binding as it is read.
-#[derive(Deserialize)]
-struct BindingRow {
-    order: u64,
-    binding: Binding,
-}
-
-/// The same as it is written.
-#[derive(Serialize)]
-struct BindingRowRef<'a> {
-    order: u64,
-    binding: &'a Binding,
 }
 
 /// Applies a change to the view and appends what it does to the database. Bindings come there by [`binding`] later: the
@@ -80,9 +66,9 @@ pub(crate) fn apply(view: &mut View, change: &Change, keep_jobs: usize, ops: &mu
 pub(crate) fn binding(view: &View, address: Ipv4Addr, next_order: &mut u64) -> Result<Op, CodecError> {
     let key = tables::binding_key(address);
     let Some(binding) = view.binding(address) else { return Ok(Op::DeleteLive(key)) };
-    let row = BindingRowRef { order: *next_order, binding };
+    let row = brief::encode_row(*next_order, binding)?;
     *next_order += 1;
-    Op::put_live(key, &row)
+    Ok(Op::PutLive(key, row))
 }
 
 /// What a change of a room with many kinds does to the disk.
@@ -178,7 +164,7 @@ pub(crate) fn load(transaction: &ReadTransaction) -> Result<View, Fault> {
             (Some(&kind::NETWORK), _) => Change::Network(Rows::Put(codec::decode(value).map_err(in_words)?)),
             (Some(&kind::HARDWARE), _) => Change::Hardware(Rows::Put(codec::decode(value).map_err(in_words)?)),
             (Some(&kind::BINDING), _) => {
-                bindings.push(codec::decode::<BindingRow>(value).map_err(in_words)?);
+                bindings.push(brief::decode_row(value).map_err(in_words)?);
                 continue;
             }
             _ => return Err(Fault::Damaged(format!("row {} is of an unknown kind", hex::encode(key)))),

@@ -17,7 +17,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub(crate) type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
 
 /// All migrations: the number of them is the schema that this program writes.
-pub(crate) const MIGRATIONS: &[Migration] = &[create_tables, users_to_identity, chain_audit, journal_bindings];
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[create_tables, users_to_identity, chain_audit, journal_bindings, brief_bindings];
 
 const SCHEMA: &str = "schema";
 const COUNTERS: &str = "counters";
@@ -143,6 +144,12 @@ fn chain_audit(transaction: &WriteTransaction) -> Result<(), Fault> {
 /// Schema 4: bindings of addresses may be in the journal beside the database. No row changes, but a program that knows
 /// nothing of the journal would miss what is only there, and must not open this database any more.
 fn journal_bindings(_transaction: &WriteTransaction) -> Result<(), Fault> {
+    Ok(())
+}
+
+/// Schema 5: bindings are written without names. Those with names are read as before and turn brief when they are
+/// written again, but a program that knows only names must not open this database any more.
+fn brief_bindings(_transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
@@ -272,7 +279,7 @@ mod tests {
             value.value().to_vec()
         };
         let before = row(&database.begin_read().expect("read"));
-        run(&database, MIGRATIONS).expect("schema 4");
+        run(&database, MIGRATIONS).expect("schema 5");
         assert_eq!(row(&database.begin_read().expect("read")), before, "nothing but the number changes");
         let known = u32::try_from(MIGRATIONS.len()).expect("few");
         assert_eq!(run(&database, without), Err(Fault::Newer { found: known, known: 3 }));

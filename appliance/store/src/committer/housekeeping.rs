@@ -31,8 +31,11 @@ impl Committer {
             return;
         }
         // Slices while there is work, so that nobody waits long; all of it when there is none.
-        let idle = self.last_commit.elapsed() >= self.options.fold_after;
-        self.fold(idle);
+        if self.last_commit.elapsed() >= self.options.fold_after {
+            self.fold_all();
+        } else {
+            self.fold(false);
+        }
         let refused = !self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         if refused && self.last_flush.elapsed() >= self.options.gather_refusals {
             self.flush_refusals(false);
