@@ -1,11 +1,13 @@
 //! Accepting connections, within bounds, and running hyper on each.
 
 use super::answer::answer;
+use super::lanes::Lanes;
+use super::timer::ConnectionTimer;
 use super::transport::{RecentFiles, Transport};
 use super::{BootSite, HttpLimits};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
@@ -13,7 +15,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 
 /// How long to wait when no more descriptors are to be had.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(200);
@@ -23,16 +24,13 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text
 /// Serves `site` on `listener` until the future is dropped, which ends all connections.
 ///
 /// # Errors
-/// Only when the listening socket itself is broken.
+/// The listening socket itself is broken, or no thread can be had.
 pub async fn serve(listener: TcpListener, site: Arc<BootSite>) -> io::Result<Infallible> {
     let seats = Arc::new(Seats::default());
-    let mut connections = JoinSet::new();
+    let limits = site.limits;
+    let mut lanes = Lanes::start(move |stream, seat| connection(stream, Arc::clone(&site), seat))?;
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        let (stream, address) = match accepted {
+        let (stream, address) = match listener.accept().await {
             Ok((stream, address)) => (stream, address.ip().to_canonical()),
             Err(error) => match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
                 Some(rustix::io::Errno::BADF | rustix::io::Errno::INVAL | rustix::io::Errno::NOTSOCK) => {
@@ -47,8 +45,8 @@ pub async fn serve(listener: TcpListener, site: Arc<BootSite>) -> io::Result<Inf
                 _ => continue,
             },
         };
-        match Seats::take(&seats, address, &site.limits) {
-            Some(seat) => drop(connections.spawn(connection(stream, address, Arc::clone(&site), seat))),
+        match Seats::take(&seats, address, &limits) {
+            Some(seat) => lanes.give(stream, seat),
             None => {
                 // A fresh socket has room for this; what does not go out is not worth waiting for.
                 let _ = stream.try_write(TOO_MANY);
@@ -57,7 +55,8 @@ pub async fn serve(listener: TcpListener, site: Arc<BootSite>) -> io::Result<Inf
     }
 }
 
-async fn connection(stream: TcpStream, address: IpAddr, site: Arc<BootSite>, _seat: Seat) {
+async fn connection(stream: TcpStream, site: Arc<BootSite>, seat: Seat) {
+    let address = seat.1;
     // Without it the end of an answer waits for the client's delayed ACK: 40 ms each.
     if stream.set_nodelay(true).is_err() {
         return;
@@ -74,7 +73,7 @@ async fn connection(stream: TcpStream, address: IpAddr, site: Arc<BootSite>, _se
         std::future::ready(Ok::<_, Infallible>(response))
     });
     let served = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(ConnectionTimer::new(limits.head_time))
         .header_read_timeout(limits.head_time)
         .max_buf_size(limits.head_bytes.max(8192))
         .max_headers(limits.head_fields)

@@ -7,8 +7,10 @@
 mod answer;
 mod body;
 mod connections;
+mod lanes;
 mod range;
 mod route;
+mod timer;
 mod transport;
 
 pub use connections::serve;
