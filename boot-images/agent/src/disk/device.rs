@@ -1,5 +1,6 @@
 //! One disk, open: reads and writes at places, zeroing by the fastest way that is sure, and caches that do not lie.
 
+use super::aligned::PAGE;
 use crate::kernel;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -16,6 +17,9 @@ const BUFFER: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Disk {
     file: File,
+    /// The same disk past the page cache, where that can be had: what is whole pages goes this way, without a copy, and
+    /// what is read comes from the device and not from memory. No page is ever touched by both ways at once.
+    direct: Option<File>,
     name: String,
     size: u64,
     sector: u32,
@@ -71,7 +75,10 @@ impl Disk {
                 format!("the disk claims sectors of {sector} bytes"),
             ));
         }
-        Ok(Disk { file, name: path.display().to_string(), size, sector, block_device })
+        // Not exclusively once more: the first open holds the disk.
+        let past_the_cache = rustix::fs::OFlags::DIRECT.bits() as i32;
+        let direct = OpenOptions::new().read(true).write(true).custom_flags(past_the_cache).open(path).ok();
+        Ok(Disk { file, direct, name: path.display().to_string(), size, sector, block_device })
     }
 
     /// For messages, for example `/dev/sda`.
@@ -97,6 +104,12 @@ impl Disk {
     /// # Errors
     /// The device's.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if let Some(direct) = self.direct_for(offset, out) {
+            match direct.read_exact_at(out, offset) {
+                Err(error) if cannot(&error) => {}
+                done => return done,
+            }
+        }
         self.file.read_exact_at(out, offset)
     }
 
@@ -108,7 +121,20 @@ impl Disk {
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.size) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "this would write past the end of the disk"));
         }
+        if let Some(direct) = self.direct_for(offset, bytes) {
+            match direct.write_all_at(bytes, offset) {
+                Err(error) if cannot(&error) => {}
+                done => return done,
+            }
+        }
         self.file.write_all_at(bytes, offset)
+    }
+
+    /// The way past the page cache, for whole pages out of page-aligned memory ([`Aligned`](super::Aligned)).
+    fn direct_for(&self, offset: u64, bytes: &[u8]) -> Option<&File> {
+        let whole = offset.is_multiple_of(PAGE as u64) && bytes.len().is_multiple_of(PAGE);
+        let aligned = bytes.as_ptr().align_offset(PAGE) == 0;
+        self.direct.as_ref().filter(|_| whole && aligned && !bytes.is_empty())
     }
 
     /// Zeros a range by the fastest way whose outcome the kernel answers for: the device's own zeroing, else zeros
@@ -243,6 +269,11 @@ impl Disk {
     }
 }
 
+/// The transfer is not one that this device or file system does past the page cache (wider alignment, none at all).
+fn cannot(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::INVAL | Errno::OPNOTSUPP))
+}
+
 /// Eight bytes at a time.
 pub(super) fn all_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<8>();
@@ -277,6 +308,27 @@ pub(crate) mod tests {
         // An odd range goes by writing.
         assert_eq!(disk.zero(7, 10, |_| {}).unwrap(), Zeroing::Written);
         assert!(disk.is_zero(7, 10).unwrap() && !disk.is_zero(6, 11).unwrap());
+    }
+
+    #[test]
+    fn both_ways_to_the_disk_show_the_same_bytes() {
+        let (_folder, disk) = disk(1 << 20, 0xaa, 512);
+        let mut page = super::super::Aligned::new(2 * PAGE);
+        page.set_length(2 * PAGE);
+        // Dirty in the page cache, then over it by pages, then a part of it by the cache again.
+        disk.write_at(PAGE as u64 + 100, &[1; 200]).unwrap();
+        page.fill(2);
+        disk.write_at(PAGE as u64, &page).unwrap();
+        disk.write_at(2 * PAGE as u64 - 3, &[3; 6]).unwrap();
+        for offset in [0, PAGE as u64, 2 * PAGE as u64] {
+            let mut unaligned = vec![0; 2 * PAGE + 1];
+            disk.read_at(offset, &mut unaligned[1..]).unwrap();
+            disk.read_at(offset, &mut page).unwrap();
+            assert!(page[..] == unaligned[1..], "{offset}");
+        }
+        let mut around = [0; 10];
+        disk.read_at(2 * PAGE as u64 - 5, &mut around).unwrap();
+        assert_eq!(around, [2, 2, 3, 3, 3, 3, 3, 3, 2, 2]);
     }
 
     #[test]

@@ -89,7 +89,49 @@ pub struct Connection {
 
 enum Stream {
     Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Tls(Box<StreamOwned<ClientConnection, Roomy>>),
+}
+
+/// A socket that is read in large pieces: rustls asks for 4 KiB at a time, a system call for each of which would cost
+/// more than the decryption.
+struct Roomy {
+    tcp: TcpStream,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Roomy {
+    fn new(tcp: TcpStream) -> Roomy {
+        Roomy { tcp, buffer: vec![0; BUFFER], start: 0, end: 0 }
+    }
+}
+
+impl Read for Roomy {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            self.end = self.tcp.read(&mut self.buffer)?;
+        }
+        let count = out.len().min(self.end - self.start);
+        out[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
+        self.start += count;
+        Ok(count)
+    }
+}
+
+impl Write for Roomy {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.tcp.write(bytes)
+    }
+
+    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.tcp.write_vectored(parts)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tcp.flush()
+    }
 }
 
 /// A whole answer in memory.
@@ -137,7 +179,7 @@ impl Client {
             let name = ServerName::try_from(url.host.clone()).map_err(|_| UrlError::new(&url.host))?;
             let session = ClientConnection::new(Arc::clone(&self.tls), name)
                 .map_err(|source| Error::Tls { authority: authority.clone(), source })?;
-            let mut stream = StreamOwned::new(session, tcp);
+            let mut stream = StreamOwned::new(session, Roomy::new(tcp));
             while stream.conn.is_handshaking() {
                 stream.conn.complete_io(&mut stream.sock).map_err(|error| tls_or_broken(&authority, error))?;
             }

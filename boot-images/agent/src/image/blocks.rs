@@ -5,7 +5,7 @@
 use super::check_sectors;
 use super::source::{Expected, Pace};
 use crate::console::Console;
-use crate::disk::Disk;
+use crate::disk::{Aligned, Disk};
 use crate::failure::{Failure, Kind, OrFailure};
 use crate::http::{Client, Connection, Url};
 use leasehold_wire::image_map::{Block, ImageMap};
@@ -14,8 +14,8 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// One request asks for so many stored bytes at most.
-const RUN: u64 = 8 << 20;
+/// One request asks for so many stored bytes at most: few enough that all streams end at about the same time.
+const RUN: u64 = 4 << 20;
 /// A block that arrives wrong is fetched so often before it is held to be wrong at the source.
 const WRONG_TRIES: u32 = 3;
 /// Looked at in every hole: its two ends, and a place in between.
@@ -23,6 +23,21 @@ const HOLE_SAMPLE: u64 = 4096;
 
 /// Gets each block with its raw bytes, once.
 type Take<'a> = dyn FnMut(&Block, &[u8]) -> Result<(), Failure> + 'a;
+
+/// What a thread works with: its connection, kept between runs, and memory that is used again and again.
+struct Lane {
+    connection: Option<Connection>,
+    frame: Vec<u8>,
+    raw: Aligned,
+    unpacker: zstd::bulk::Decompressor<'static>,
+}
+
+impl Lane {
+    fn new(map: &ImageMap) -> Result<Lane, Failure> {
+        let unpacker = zstd::bulk::Decompressor::new().or_failure(Kind::ImageWrite, || "zstd".to_owned())?;
+        Ok(Lane { connection: None, frame: Vec::new(), raw: Aligned::new(map.block_size as usize), unpacker })
+    }
+}
 
 /// What stops one stream.
 enum Trouble {
@@ -109,7 +124,7 @@ pub fn write_blocks(
 impl Job<'_> {
     fn fetch_one(&self, block: &Block) -> Result<Vec<u8>, Failure> {
         let mut kept = Vec::new();
-        self.fetch_run(&mut None, std::slice::from_ref(block), &mut |_, raw| {
+        self.fetch_run(&mut Lane::new(self.map)?, std::slice::from_ref(block), &mut |_, raw| {
             kept = raw.to_vec();
             Ok(())
         })?;
@@ -123,9 +138,12 @@ impl Job<'_> {
             scope.spawn(|| self.zero_holes());
             for _ in 0..self.pace.streams.max(1).min(runs.len()) {
                 scope.spawn(|| {
-                    let mut connection = None;
+                    let mut lane = match Lane::new(self.map) {
+                        Ok(lane) => lane,
+                        Err(failure) => return self.fail(failure),
+                    };
                     while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let outcome = self.fetch_run(&mut connection, run, &mut |block, raw| {
+                        let outcome = self.fetch_run(&mut lane, run, &mut |block, raw| {
                             let written = self.disk.write_at(block.offset, raw);
                             written.or_failure(Kind::ImageWrite, || {
                                 format!("{} at byte {}", self.disk.name(), block.offset)
@@ -146,20 +164,15 @@ impl Job<'_> {
     }
 
     /// Fetches a run of blocks whose frames lie side by side, as often as it takes; `take` gets each block once.
-    fn fetch_run(
-        &self,
-        connection: &mut Option<Connection>,
-        run: &[Block],
-        take: &mut Take<'_>,
-    ) -> Result<(), Failure> {
+    fn fetch_run(&self, lane: &mut Lane, run: &[Block], take: &mut Take<'_>) -> Result<(), Failure> {
         let (mut at, mut failed, mut wrong) = (0, 0, 0);
         while let Some(left) = run.get(at..).filter(|left| !left.is_empty()) {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let before = at;
-            let Err(trouble) = self.stream(connection, left, &mut at, take) else { continue };
-            *connection = None;
+            let Err(trouble) = self.stream(lane, left, &mut at, take) else { continue };
+            lane.connection = None;
             if at > before {
                 (failed, wrong) = (0, 0);
             }
@@ -188,16 +201,11 @@ impl Job<'_> {
     }
 
     /// One request for the blocks `left`; `at` counts those that were taken.
-    fn stream(
-        &self,
-        slot: &mut Option<Connection>,
-        left: &[Block],
-        at: &mut usize,
-        take: &mut Take<'_>,
-    ) -> Result<(), Trouble> {
+    fn stream(&self, lane: &mut Lane, left: &[Block], at: &mut usize, take: &mut Take<'_>) -> Result<(), Trouble> {
         let (Some(first), Some(last)) = (left.first(), left.last()) else { return Ok(()) };
         let (from, to) = (first.stored_offset, last.stored_offset + u64::from(last.stored_length) - 1);
         let broken = |error: &dyn std::fmt::Display| Trouble::Broken(error.to_string());
+        let Lane { connection: slot, frame, raw, unpacker } = lane;
         let connection = match slot {
             Some(open) if open.is_reusable() => open,
             _ => slot.insert(self.client.connect(self.data).map_err(|error| broken(&error))?),
@@ -222,35 +230,32 @@ impl Job<'_> {
             )));
         }
         let mut body = connection.body(&head, "GET").map_err(|error| broken(&error))?;
-        let mut frame = Vec::new();
-        let mut raw = Vec::new();
-        let mut unpacker = zstd::bulk::Decompressor::new().map_err(|error| broken(&error))?;
         for block in left {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
             frame.resize(block.stored_length as usize, 0);
-            body.read_exact(&mut frame).map_err(|error| {
+            body.read_exact(frame).map_err(|error| {
                 Trouble::Broken(format!("{} broke off at byte {} ({error})", self.data, block.stored_offset))
             })?;
-            raw.resize(block.length as usize, 0);
+            raw.set_length(block.length as usize);
             let wrong = |how: String| {
                 Trouble::Wrong(format!(
                     "the block at byte {} of the image {how}; the server's data is damaged or not that of its map",
                     block.offset
                 ))
             };
-            let unpacked = unpacker.decompress_to_buffer(&frame, raw.as_mut_slice());
+            let unpacked = unpacker.decompress_to_buffer(frame, &mut raw[..]);
             match unpacked {
                 Ok(length) if length == raw.len() => {}
                 Ok(length) => return Err(wrong(format!("unpacks to {length} bytes, not {}", raw.len()))),
                 Err(error) => return Err(wrong(format!("cannot be unpacked ({error})"))),
             }
-            let found = sha256(&raw);
+            let found = sha256(raw);
             if found != block.sha256 {
                 return Err(wrong(format!("has SHA-256 {found}, the map says {}", block.sha256)));
             }
-            take(block, &raw).map_err(Trouble::Final)?;
+            take(block, raw).map_err(Trouble::Final)?;
             *at += 1;
         }
         // Read past the last byte, so that the connection is known to be free for the next run.
@@ -311,12 +316,12 @@ impl Job<'_> {
         std::thread::scope(|scope| {
             for _ in 0..self.pace.streams.max(1).min(blocks.len()) {
                 scope.spawn(|| {
-                    let mut raw = Vec::new();
+                    let mut raw = Aligned::new(self.map.block_size as usize);
                     while let Some(block) = blocks.get(next.fetch_add(1, Ordering::Relaxed)) {
                         if self.stop.load(Ordering::Relaxed) {
                             return;
                         }
-                        raw.resize(block.length as usize, 0);
+                        raw.set_length(block.length as usize);
                         if let Err(error) = self.disk.read_at(block.offset, &mut raw) {
                             let why = format!("{} cannot be read at byte {}: {error}", self.disk.name(), block.offset);
                             return self.fail(Failure::new(Kind::ImageWrite, why));

@@ -33,7 +33,8 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Pace {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Pace { tries: 6, pause: Duration::from_millis(500), streams: cores.clamp(2, 4) }
+        // More than cores: while one waits for the disk or the network, another unpacks and hashes.
+        Pace { tries: 6, pause: Duration::from_millis(500), streams: (2 * cores).clamp(4, 8) }
     }
 }
 
