@@ -74,13 +74,14 @@ impl Appliance {
     }
 
     /// A client of its API; to be used in the servers' namespace.
-    pub(crate) fn client(&self) -> Result<Client> {
+    pub(crate) fn client(&self, lab: &Lab) -> Result<Client> {
         let address: SocketAddr = API.parse()?;
         // The password of the first start is good for nothing but its change, and its file goes with it.
         if let Ok(old) = fs::read_to_string(self.state.join("admin-password")) {
             let old = old.trim();
             let change = serde_json::json!({"old": old, "new": ADMINISTRATORS_PASSWORD});
-            Client::new(address, "admin", old).good("POST", "/appliance/v1/password", &change.to_string())?;
+            let mut once = Client::new(address, "admin", old);
+            lab.server.run(move || once.good("POST", "/appliance/v1/password", &change.to_string()))??;
         }
         Ok(Client::new(address, "admin", ADMINISTRATORS_PASSWORD))
     }

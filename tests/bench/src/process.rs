@@ -15,6 +15,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long a server may take to be ready: one in Python takes its time on a busy machine.
 const READY: Duration = Duration::from_secs(120);
 
+/// Nothing is put off for longer: our store looks every five seconds whether there was no commit for three, and then
+/// folds its journal.
+const QUIET: Duration = Duration::from_secs(9);
+
 /// Ticks a second in /proc, on every machine of ours.
 const USER_HZ: f64 = 100.0;
 
@@ -81,6 +85,19 @@ impl Server {
             }
         };
         parents.iter().filter(|(pid, _)| belongs(**pid)).map(|(_, (_, seconds))| seconds).sum()
+    }
+
+    /// Waits until it has done what it puts off to quieter times; gives its processor time then.
+    pub(crate) fn settled(&self) -> f64 {
+        let (mut known, mut since) = (self.cpu(), Instant::now());
+        while since.elapsed() < QUIET {
+            std::thread::sleep(Duration::from_millis(100));
+            let now = self.cpu();
+            if now - known > 0.05 {
+                (known, since) = (now, Instant::now());
+            }
+        }
+        self.cpu()
     }
 
     /// Memory in use (RSS), in MB.

@@ -45,7 +45,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
     let mut figures = Figures::new("Existence by the time of an answer", COLUMNS);
     let appliance = Appliance::new(&lab, "ours", None)?;
     let server = appliance.start(&lab)?.server;
-    let root = appliance.client()?;
+    let root = appliance.client(&lab)?;
     let verdicts = lab.server.run(move || measure(&root))??;
     for Verdict { case, share, threshold, hidden, missing, pairs } in &verdicts {
         figures.record(case, OURS, &[*share, *threshold, *pairs as f64, *hidden, *missing]);

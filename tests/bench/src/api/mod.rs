@@ -52,10 +52,10 @@ pub(crate) fn run(plan: &Plan, nodes: &[u32], only_growth: bool) -> Result<()> {
             };
             start("the very first (makes key, certificate, password)")?.stop()?;
             let server = start("no node")?;
-            let tenant = fleet::fill(&lab, "/baremetal", &appliance.client()?, *count, true)?;
+            let tenant = fleet::fill(&lab, "/baremetal", &appliance.client(&lab)?, *count, true)?;
             server.stop()?;
             let server = start(&name(*count))?;
-            let client = appliance.client()?;
+            let client = appliance.client(&lab)?;
             let token = in_lab(&lab, &client, |client| client.with_token(fleet::system()))?;
             if !only_growth {
                 for (proof, client) in [(Proof::Token, &token), (Proof::Basic, &client)] {

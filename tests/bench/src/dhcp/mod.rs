@@ -68,8 +68,8 @@ fn ours(lab: &Lab) -> Result<Turn> {
     write_boot_files(&files, &[("snponly.efi", vec![7; 300_000])])?;
     let appliance = Appliance::new(lab, "ours", Some(&files))?;
     let running = appliance.start(lab)?;
+    let mut client = appliance.client(lab)?;
     let enrolled = move || -> Result<()> {
-        let mut client = appliance.client()?;
         for number in 0..RESERVED {
             let node = json!({"name": format!("n{number}"), "driver": "ipmi"});
             let node = client.json("POST", "/baremetal/v1/nodes", &node)?;
@@ -89,7 +89,10 @@ fn measure(plan: &Plan, lab: &Lab, figures: &mut Figures, turn: Turn, leases: u3
     for (from, count) in [(0, fill), (fill, more)] {
         let machines = Machines::Unknown;
         let first = Load { machines, from, count, flight: 32, span: Duration::from_secs(120), once: true };
-        let (outcome, cpu) = drive(lab, &turn.server, first)?;
+        // What a server puts off is part of what a lease costs: it is waited for, before and after.
+        let before = turn.server.settled();
+        let (outcome, _) = drive(lab, &turn.server, first)?;
+        let cpu = turn.server.settled() - before;
         if outcome.done < u64::from(count) {
             bail!("{}: only {} of {count} leases were given", turn.name, outcome.done);
         }

@@ -1,17 +1,19 @@
 //! Images: how long the appliance packs one, and how long the deploy agent's own code takes to write it to a disk.
 //!
-//! In: a made image of 2 GiB with 460 MiB in it, of which about half can be compressed. Out: seconds. The agent fetches
+//! In: images of 2 GiB with 460 MiB in them ([`content`]), and the Debian image where `LEASEHOLD_DEBIAN_IMAGE` names it. Out: seconds. The agent fetches
 //! from the real program over TLS, writes to a sparse file that stands for a zeroed disk, syncs, reads every block back and
 //! checks it; the pipelines beside it fetch from nginx without TLS, sync, and check nothing.
 
+mod content;
 mod deploying;
 
 use crate::Plan;
-use crate::appliance::{Appliance, OURS, noise, write_boot_files};
+use crate::appliance::{Appliance, OURS, write_boot_files};
 use crate::figures::{Column, Figures, column};
 use crate::lab::{Lab, SERVER, SERVER_INTERFACE};
 use crate::process::Server;
 use anyhow::{Context, Result, bail, ensure};
+use content::Content;
 use leasehold_agent::console::Console;
 use leasehold_agent::disk::Disk;
 use leasehold_agent::http::Client;
@@ -21,85 +23,67 @@ use leasehold_wire::agent::ImageInfo;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 const COLUMNS: &[Column] = &[column("seconds", 2), column("server CPU s", 2), column("MB stored", 0)];
-const SIZE: u64 = 2 << 30;
-const HELD: u64 = 460 << 20;
-/// Pieces of content, evenly spread.
-const PIECE: u64 = 20 << 20;
+/// What a disk has beyond its image.
+const SPARE: u64 = 64 << 20;
 
 pub(crate) fn run(plan: &Plan) -> Result<()> {
     let lab = Lab::new(plan)?;
-    let given = lab.folder("images")?.join("given.raw");
-    let sha256 = make(&given)?;
     let boot_files = lab.folder("boot-files")?;
     write_boot_files(&boot_files, &[("none", vec![0; 10])])?;
     let mut figures = Figures::new("Images: 2 GiB with 460 MiB in it", COLUMNS);
+    for content in content::all(&lab)? {
+        measure(plan, &lab, &mut figures, &boot_files, &content)?;
+        fs::remove_file(&content.path)?;
+    }
+    figures.note("The ratio is of times: below 1 ours is faster.");
+    figures.print(OURS)
+}
+
+fn measure(plan: &Plan, lab: &Lab, figures: &mut Figures, boot_files: &Path, content: &Content) -> Result<()> {
+    let packed = lab.path().join("given.zst");
     let mut last = None;
     for round in 0..plan.rounds {
-        eprintln!("packing, round {} of {}", round + 1, plan.rounds);
-        last = Some(pack(&lab, &mut figures, &given, &boot_files, &sha256)?);
-        let zstd = lab.path().join("given.zst");
+        eprintln!("{}: packing, round {} of {}", content.name, round + 1, plan.rounds);
+        last = Some(pack(lab, figures, content, boot_files)?);
         let began = Instant::now();
-        let done = Command::new("zstd").args(["-q", "-f", "-3", "-T0"]).arg(&given).arg("-o").arg(&zstd).status();
+        let done =
+            Command::new("zstd").args(["-q", "-f", "-3", "-T0"]).arg(&content.path).arg("-o").arg(&packed).status();
         match done {
             Ok(status) if status.success() => {
-                let stored = fs::metadata(&zstd)?.len() as f64 / 1e6;
-                figures.record(
-                    "hash and pack",
-                    "zstd -3 -T0 (no hash)",
-                    &[began.elapsed().as_secs_f64(), f64::NAN, stored],
-                );
+                let stored = fs::metadata(&packed)?.len() as f64 / 1e6;
+                let row = [began.elapsed().as_secs_f64(), f64::NAN, stored];
+                figures.record(&format!("{}: hash and pack", content.name), "zstd -3 -T0 (no hash)", &row);
             }
             _ => figures.note("zstd is not installed."),
         }
     }
     let (appliance, image) = last.context("there was no round")?;
     let ticket = deploying::start_job(&appliance.state, &image)?;
-    let running = appliance.start(&lab)?;
+    let running = appliance.start(lab)?;
     let pin = pin_of(&appliance.state)?;
-    let nginx = nginx(&lab, &given)?;
+    let nginx = nginx(lab, &content.path, &packed)?;
     if nginx.is_none() {
         figures.note("nginx is not installed: nothing to compare the writing with.");
     }
     for (wire, rate) in [("veth", None), ("1 Gbit/s", Some("1gbit"))] {
-        if let Some(rate) = rate {
-            let shaped = lab.server.output(
-                "tc",
-                &[
-                    "qdisc",
-                    "add",
-                    "dev",
-                    SERVER_INTERFACE,
-                    "root",
-                    "tbf",
-                    "rate",
-                    rate,
-                    "burst",
-                    "256kb",
-                    "latency",
-                    "20ms",
-                ],
-            );
-            if let Err(error) = shaped {
-                figures.note(format!("No 1 Gbit/s here: {error:#}"));
-                break;
-            }
+        if let Some(rate) = rate
+            && let Err(error) =
+                lab.server.output("tc", &shaping("add", &["tbf", "rate", rate, "burst", "256kb", "latency", "20ms"]))
+        {
+            figures.note(format!("No 1 Gbit/s here: {error:#}"));
+            break;
         }
         for _ in 0..plan.rounds {
-            let case = format!("write, {wire}");
-            let disk = fresh_disk(&lab)?;
-            let (before, ticket, wanted, path) = (running.server.cpu(), ticket.clone(), sha256.clone(), disk.clone());
-            let seconds = lab.client.run(move || write(&path, &ticket, &wanted, pin))??;
-            figures.record(&case, OURS, &[seconds, running.server.cpu() - before, f64::NAN]);
-            ensure!(hash(&disk)? == sha256, "the disk does not hold the image");
+            let case = format!("{}: write, {wire}", content.name);
+            write_once(lab, figures, &case, content, &running.server, (&ticket, pin))?;
             for (name, file, line) in PIPELINES {
                 let Some(server) = &nginx else { continue };
-                let disk = fresh_disk(&lab)?;
+                let disk = fresh_disk(lab, content)?;
                 let line = line
                     .replace("URL", &format!("http://{SERVER}:81/{file}"))
                     .replace("DISK", &disk.display().to_string());
@@ -108,9 +92,34 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
                 figures.record(&case, name, &[began.elapsed().as_secs_f64(), server.cpu() - before, f64::NAN]);
             }
         }
+        if rate.is_some() {
+            lab.server.output("tc", &shaping("del", &[]))?;
+        }
     }
-    figures.note("The ratio is of times: below 1 ours is faster.");
-    figures.print(OURS)
+    running.server.stop()?;
+    nginx.map_or(Ok(()), Server::stop)
+}
+
+fn shaping<'a>(verb: &'a str, how: &[&'a str]) -> Vec<&'a str> {
+    [&["qdisc", verb, "dev", SERVER_INTERFACE, "root"], how].concat()
+}
+
+/// Ours, once, and whether the disk then holds the image.
+fn write_once(
+    lab: &Lab,
+    figures: &mut Figures,
+    case: &str,
+    content: &Content,
+    server: &Server,
+    (ticket, pin): (&str, [u8; 32]),
+) -> Result<()> {
+    let disk = fresh_disk(lab, content)?;
+    let (before, ticket, wanted, path) = (server.cpu(), ticket.to_owned(), content.sha256.clone(), disk.clone());
+    let seconds = lab.client.run(move || write(&path, &ticket, &wanted, pin))??;
+    figures.record(case, OURS, &[seconds, server.cpu() - before, f64::NAN]);
+    let size = fs::metadata(&content.path)?.len();
+    ensure!(content::hash_of(&disk, size)? == content.sha256, "the disk does not hold the image");
+    Ok(())
 }
 
 const PIPELINES: &[(&str, &str, &str)] = &[
@@ -126,46 +135,13 @@ const PIPELINES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Makes the image; gives its SHA-256.
-fn make(path: &Path) -> Result<String> {
-    let file = File::create(path)?;
-    file.set_len(SIZE)?;
-    let mut out = BufWriter::with_capacity(1 << 20, file);
-    let (random, pieces) = (noise(8 << 20), HELD / PIECE);
-    let text: Vec<u8> =
-        (0..1 << 20_u32).flat_map(|line| format!("line {line} of a file in an image\n").into_bytes()).collect();
-    for piece in 0..pieces {
-        out.seek(SeekFrom::Start(SIZE / pieces * piece / (1 << 20) * (1 << 20)))?;
-        for part in 0..PIECE >> 20 {
-            let at = usize::try_from((piece * 31 + part * 7) % 7)? << 20;
-            let kind = if part % 2 == 0 { &random } else { &text };
-            out.write_all(&kind[at..at + (1 << 20)])?;
-        }
-    }
-    // A disk's first block has this mark.
-    out.seek(SeekFrom::Start(510))?;
-    out.write_all(&[0x55, 0xaa])?;
-    out.into_inner()?.sync_all()?;
-    hash(path)
-}
-
-/// SHA-256 of as many bytes as the image has.
-fn hash(path: &Path) -> Result<String> {
-    let (mut file, mut hasher, mut buffer) = (File::open(path)?.take(SIZE), Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(hasher.finalize())),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
-}
-
 /// Has a fresh appliance import the image; gives it, ended, and the image's id.
-fn pack(lab: &Lab, figures: &mut Figures, given: &Path, files: &Path, sha256: &str) -> Result<(Appliance, String)> {
+fn pack(lab: &Lab, figures: &mut Figures, content: &Content, files: &Path) -> Result<(Appliance, String)> {
+    let (given, sha256) = (&content.path, &content.sha256);
     let appliance = Appliance::new(lab, "ours", Some(files))?;
     appliance.configure(&format!("[images]\nimport_folder = {:?}\n", given.parent().context("a folder")?))?;
     let running = appliance.start(lab)?;
-    let mut client = appliance.client()?;
+    let mut client = appliance.client(lab)?;
     let wish =
         json!({"name": "made", "url": format!("file://{}", given.display()), "checksum": format!("sha256:{sha256}")});
     let (before, began) = (running.server.cpu(), Instant::now());
@@ -185,7 +161,11 @@ fn pack(lab: &Lab, figures: &mut Figures, given: &Path, files: &Path, sha256: &s
     let seconds = began.elapsed().as_secs_f64();
     let id = image["id"].as_str().context("an image has an id")?.to_owned();
     let stored = fs::metadata(appliance.state.join("images").join(&id).join("data"))?.len() as f64 / 1e6;
-    figures.record("hash and pack", OURS, &[seconds, running.server.cpu() - before, stored]);
+    figures.record(
+        &format!("{}: hash and pack", content.name),
+        OURS,
+        &[seconds, running.server.cpu() - before, stored],
+    );
     running.server.stop()?;
     Ok((appliance, id))
 }
@@ -199,10 +179,10 @@ fn pin_of(state: &Path) -> Result<[u8; 32]> {
 }
 
 /// A disk that was never written.
-fn fresh_disk(lab: &Lab) -> Result<PathBuf> {
+fn fresh_disk(lab: &Lab, content: &Content) -> Result<PathBuf> {
     let path = lab.path().join("disk");
     let _ = fs::remove_file(&path);
-    File::create(&path)?.set_len(SIZE + (64 << 20))?;
+    File::create(&path)?.set_len(fs::metadata(&content.path)?.len() + SPARE)?;
     Ok(path)
 }
 
@@ -228,13 +208,13 @@ fn write(disk: &Path, ticket: &str, sha256: &str, pin: [u8; 32]) -> Result<f64> 
     Ok(began.elapsed().as_secs_f64())
 }
 
-fn nginx(lab: &Lab, given: &Path) -> Result<Option<Server>> {
+fn nginx(lab: &Lab, given: &Path, packed: &Path) -> Result<Option<Server>> {
     let Some(program) = lab.program("nginx") else { return Ok(None) };
     let home = lab.folder("nginx")?;
     let root = home.join("root");
     fs::create_dir(&root)?;
     std::os::unix::fs::symlink(given, root.join("given.raw"))?;
-    std::os::unix::fs::symlink(lab.path().join("given.zst"), root.join("given.zst"))?;
+    std::os::unix::fs::symlink(packed, root.join("given.zst"))?;
     let server = crate::http::start_nginx(lab, &program, &home, "0.0.0.0:81")?;
     Ok(Some(server))
 }
