@@ -2,14 +2,16 @@
 //!
 //! In: a built `leasehold` (`LEASEHOLD_BIN`) and whatever peers are installed (Kea, dnsmasq, ISC dhcpd, tftpd-hpa,
 //! atftpd, nginx, wrk); a missing one is said and left out. Out: one table per subject, medians over the rounds, with the
-//! ratio of ours to each peer *of the same round*. No figure passes or fails, but those of `timing`: absolute ones depend on the
-//! machine, and only ratios inside one run count. Sockets live in network namespaces that the program makes itself; needs root.
+//! ratio of ours to each peer *of the same round*. No figure passes or fails, but those of `timing` and
+//! `fairness`: absolute ones depend on the machine, and only ratios inside one run count. Sockets live in network namespaces
+//! that the program makes itself; needs root.
 
 mod api;
 mod appliance;
 mod client;
 mod commits;
 mod dhcp;
+mod fairness;
 mod figures;
 mod http;
 mod image;
@@ -72,6 +74,8 @@ enum Subject {
     },
     /// Whether the time of an answer tells what is hidden from what is not there. Fails beyond the stated threshold.
     Timing,
+    /// Whether one tenant can slow another. Fails beyond the stated threshold.
+    Fairness,
     /// Packing an image and writing it to a disk.
     Image,
 }
@@ -110,6 +114,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Subject::Commits => commits::run(&plan),
         Subject::Api { nodes, only_growth } => api::run(&plan, nodes, *only_growth),
         Subject::Timing => timing::run(&plan),
+        Subject::Fairness => fairness::run(&plan),
         Subject::Image => image::run(&plan),
     }
 }
