@@ -16,6 +16,9 @@ pub const POWER_FAILURE: &str = "power failure";
 /// The fault of a node whose cleaning failed: it must not be used before somebody looked. Ironic's word.
 pub const CLEAN_FAILURE: &str = "clean failure";
 
+/// The member of `instance_info` with the config drive of the node's user, as the API takes it. Masked in every answer.
+pub const CONFIG_DRIVE: &str = "configdrive";
+
 /// A secret that only the appliance's key opens (BMC passwords). Never shown, logged or put in an event.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

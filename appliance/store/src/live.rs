@@ -2,7 +2,8 @@
 //!
 //! The invariant: [`tables::LIVE`](crate::tables::LIVE) holds exactly the rows that are in the view. Which jobs are in
 //! the view is the view's own rule; a job that leaves it goes to the history. A job's config drive lies beside its
-//! row, so that progress of a step does not write megabytes, and it does not go into history: it is its user's.
+//! row, so that progress of a step does not write megabytes, and it does not go into history: it is its user's. The one that
+//! a node keeps lies beside the node's row for the same reason.
 
 use crate::brief;
 use crate::codec::{self, CodecError};
@@ -11,7 +12,7 @@ use crate::tables::{self, COLD, LIVE, Op, kind};
 use leasehold_domain::id::{NodeId, PortId};
 use leasehold_domain::image::Image;
 use leasehold_domain::job::Job;
-use leasehold_domain::node::Node;
+use leasehold_domain::node::{CONFIG_DRIVE, Node};
 use leasehold_domain::port::Port;
 use leasehold_domain::rows::{Row, RowKey, Rows};
 use leasehold_domain::view::{Change, View};
@@ -33,9 +34,10 @@ struct JobRow {
 /// journal has them first.
 pub(crate) fn apply(view: &mut View, change: &Change, keep_jobs: usize, ops: &mut Vec<Op>) -> Result<(), CodecError> {
     match change {
-        Change::PutNode(node) => ops.push(Op::put_live(tables::node_key(node.id), node)?),
+        Change::PutNode(node) => put_node(view, node, ops)?,
         Change::DeleteNode(node) => {
             ops.push(Op::DeleteLive(tables::node_key(*node)));
+            ops.push(Op::DeleteLive(tables::node_drive_key(*node)));
             if let Some(job) = view.last_job(*node) {
                 ops.push(Op::DeleteLive(tables::job_key(*node, job.generation, job.id)));
             }
@@ -59,6 +61,25 @@ pub(crate) fn apply(view: &mut View, change: &Change, keep_jobs: usize, ops: &mu
         Change::DeleteInventory(node) => ops.push(Op::DeleteCold(tables::inventory_key(*node))),
     }
     view.apply(change);
+    Ok(())
+}
+
+/// The node, and the config drive that it keeps where that is another one.
+fn put_node(view: &View, node: &Node, ops: &mut Vec<Op>) -> Result<(), CodecError> {
+    let before = view.node(node.id).and_then(|before| before.settings.instance_info.get(CONFIG_DRIVE));
+    let Some(drive) = node.settings.instance_info.get(CONFIG_DRIVE) else {
+        if before.is_some() {
+            ops.push(Op::DeleteLive(tables::node_drive_key(node.id)));
+        }
+        ops.push(Op::put_live(tables::node_key(node.id), node)?);
+        return Ok(());
+    };
+    if before != Some(drive) {
+        ops.push(Op::put_live(tables::node_drive_key(node.id), drive)?);
+    }
+    let mut row = node.clone();
+    row.settings.instance_info.remove(CONFIG_DRIVE);
+    ops.push(Op::put_live(tables::node_key(node.id), &row)?);
     Ok(())
 }
 
@@ -145,7 +166,10 @@ pub(crate) fn load(transaction: &ReadTransaction) -> Result<View, Fault> {
         let in_words = |error: CodecError| Fault::Damaged(format!("row {}: {error}", hex::encode(key)));
         let change = match (key.first(), key.get(17)) {
             (Some(&kind::NODE), Some(&kind::NODE_ITSELF)) => {
-                Change::PutNode(codec::decode::<Arc<Node>>(value).map_err(in_words)?)
+                let mut node: Node = codec::decode(value).map_err(in_words)?;
+                // Rows of before may have one here, which a user wrote and nothing came of.
+                node.settings.instance_info.remove(CONFIG_DRIVE);
+                Change::PutNode(Arc::new(node))
             }
             (Some(&kind::NODE), Some(&kind::NODE_JOB)) => {
                 let JobRow { mut job, has_drive } = codec::decode(value).map_err(in_words)?;
@@ -155,6 +179,15 @@ pub(crate) fn load(transaction: &ReadTransaction) -> Result<View, Fault> {
                         drive.map(|drive| codec::decode(drive.value())).transpose().map_err(in_words)?;
                 }
                 Change::PutJob(Arc::new(job))
+            }
+            (Some(&kind::NODE), Some(&kind::NODE_DRIVE)) => {
+                let id = key.get(1..17).and_then(|bytes| uuid::Uuid::from_slice(bytes).ok()).map(NodeId);
+                // Its node was read before it.
+                let node = id.and_then(|id| view.node(id)).ok_or_else(|| in_words(CodecError::Empty))?;
+                let mut node = (**node).clone();
+                let drive: serde_json::Value = codec::decode(value).map_err(in_words)?;
+                node.settings.instance_info.insert(CONFIG_DRIVE.into(), drive);
+                Change::PutNode(Arc::new(node))
             }
             (Some(&kind::NODE), Some(&kind::NODE_PORT)) => {
                 Change::PutPort(codec::decode::<Arc<Port>>(value).map_err(in_words)?)

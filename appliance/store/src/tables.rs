@@ -35,6 +35,7 @@ pub(crate) mod kind {
     pub(crate) const NODE_ITSELF: u8 = 0;
     pub(crate) const NODE_JOB: u8 = 1;
     pub(crate) const NODE_PORT: u8 = 2;
+    pub(crate) const NODE_DRIVE: u8 = 3;
 
     /// In [`super::COLD`], after the node's id.
     pub(crate) const COLD_INVENTORY: u8 = 0;
@@ -56,6 +57,11 @@ pub(crate) fn job_key(node: NodeId, generation: u64, job: JobId) -> Vec<u8> {
 
 pub(crate) fn port_key(node: NodeId, port: PortId) -> Vec<u8> {
     key(&[&[kind::NODE], node.0.as_bytes(), &[kind::NODE_PORT], port.0.as_bytes()])
+}
+
+/// The config drive that a node keeps. It comes after the node itself.
+pub(crate) fn node_drive_key(node: NodeId) -> Vec<u8> {
+    key(&[&[kind::NODE], node.0.as_bytes(), &[kind::NODE_DRIVE]])
 }
 
 pub(crate) fn image_key(image: ImageId) -> Vec<u8> {

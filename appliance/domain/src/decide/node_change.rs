@@ -1,11 +1,12 @@
 //! What may be said of a node, and what may be changed of it in which state.
 
 use super::Room;
+use super::provision::drive;
 use crate::command::Answer;
 use crate::driver::{self, Interface};
 use crate::event::What;
 use crate::id::{ChassisId, NodeId};
-use crate::node::{Node, NodeSettings, RESERVED_NAMES, is_node_name};
+use crate::node::{CONFIG_DRIVE, Node, NodeSettings, RESERVED_NAMES, is_node_name};
 use crate::provision::ProvisionState;
 use crate::refusal::Refusal;
 use std::sync::Arc;
@@ -30,6 +31,9 @@ impl Room<'_> {
         settings.retired_reason = settings.retired_reason.filter(|_| settings.retired || !node.settings.retired);
         self.check_settings(id, &settings, Some(&node))?;
         self.check_change(&node, &settings, maintenance)?;
+        if drive::belongs_to_the_former(&node.settings, &settings) {
+            settings.instance_info.remove(CONFIG_DRIVE);
+        }
         self.allocation_follows(&node, &settings)?;
         let another_bmc = address_of_bmc(&node.settings) != address_of_bmc(&settings);
         let mut changed = Node { settings, ..(*node).clone() };

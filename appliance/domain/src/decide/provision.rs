@@ -2,6 +2,8 @@
 //!
 //! State, target and job change here, with the command itself, before its 202 goes out: clients look at once.
 
+pub(super) mod drive;
+
 use super::Room;
 use crate::command::Answer;
 use crate::driver::{self, Interface};
@@ -79,7 +81,11 @@ impl Room<'_> {
         self.move_to(&mut changed, next);
         if let Some(kind) = kind {
             let mut input = input.clone();
+            if kind == JobKind::Clean {
+                changed.settings.instance_info.remove(crate::node::CONFIG_DRIVE);
+            }
             if kind == JobKind::Deploy {
+                input.config_drive = drive::of_deployment(&mut changed, input.config_drive.take())?;
                 input.deploy_steps = self.steps_of_deployment(&node, &input.deploy_steps)?;
             }
             let wipe = match verb {

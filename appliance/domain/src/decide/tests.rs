@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
 
+mod drive;
 mod listed;
 mod rescue;
 

@@ -255,6 +255,56 @@ async fn a_config_drive_is_there_while_its_job_runs_and_not_in_history() {
     assert_eq!(jobs.iter().map(|job| job.input.config_drive.is_some()).collect::<Vec<_>>(), [false, false]);
 }
 
+/// The live rows on disk that hold these bytes.
+async fn rows_with(dir: &std::path::Path, bytes: &[u8]) -> Vec<usize> {
+    let database = redb::Database::open(dir.join("leasehold.redb")).expect("a database");
+    let read = redb::ReadableDatabase::begin_read(&database).expect("a transaction");
+    let mut found = Vec::new();
+    for name in ["live", "cold"] {
+        let table = read.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(name)).expect("a table");
+        for row in redb::ReadableTable::iter(&table).expect("rows") {
+            let (_, value) = row.expect("a row");
+            found.extend(value.value().windows(bytes.len()).any(|part| part == bytes).then(|| value.value().len()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_config_drive_that_a_node_keeps_lies_beside_it_and_goes_with_its_user() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    node_with_port(&store).await;
+    let drive = format!("H4sI{}", "SECRETDRIVE".repeat(1000));
+    let change = |view: &View, drive: Option<&str>, lessee: Option<&str>| {
+        let node = view.node(node_id(1)).expect("there");
+        let mut settings = node.settings.clone();
+        settings.lessee = lessee.map(str::to_owned);
+        drive.map(|drive| settings.instance_info.insert("configdrive".into(), drive.into()));
+        Command::ChangeNode { id: node.id, revision: node.revision, settings: Box::new(settings), maintenance: None }
+    };
+    let given = change(&store.view(), Some(&drive), None);
+    store.submit(given, user()).await.expect("carried out");
+    power_job(&store, 2).await;
+    let before = rows(&store.view());
+    store.close().await;
+    let [length] = rows_with(dir.path(), b"SECRETDRIVE").await[..] else { panic!("it is there once") };
+    assert!(length < drive.len() + 100, "beside the node's row, not in it");
+    let store = open(dir.path());
+    assert_eq!(rows(&store.view()), before, "as before the start");
+    assert_eq!(store.view().node(node_id(1)).expect("there").settings.instance_info["configdrive"], drive.as_str());
+    let lent = change(&store.view(), None, Some("ada"));
+    store.submit(lent, user()).await.expect("carried out");
+    store.close().await;
+    assert_eq!(rows_with(dir.path(), b"SECRETDRIVE").await, [0_usize; 0], "another's");
+    let store = open(dir.path());
+    let again = change(&store.view(), Some(&drive), Some("ada"));
+    store.submit(again, user()).await.expect("carried out");
+    store.submit(Command::DeleteNode { id: node_id(1) }, user()).await.expect("carried out");
+    store.close().await;
+    assert_eq!(rows_with(dir.path(), b"SECRETDRIVE").await, [0_usize; 0], "the node is gone");
+}
+
 #[tokio::test]
 async fn the_newest_binding_is_a_clients_also_after_a_restart() {
     use leasehold_domain::address::{Binding, ClientKey, Hold};

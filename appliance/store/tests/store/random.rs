@@ -142,7 +142,7 @@ pub(crate) fn command(view: &View, wish: &Wish, fresh: u128) -> Command {
             let Some(verb) = verbs.get(usize::from(*pick) % verbs.len().max(1)) else {
                 return Command::ObservePower { node: node(id), power: None, error: None };
             };
-            let config_drive = drive.then(|| format!("drive of {fresh}"));
+            let config_drive = drive.then(|| format!("H4sI{fresh}"));
             let input = Box::new(JobInput { config_drive, ..JobInput::default() });
             Command::Provision { node: node(id), verb: *verb, job, input }
         }
