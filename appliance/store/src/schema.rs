@@ -147,8 +147,9 @@ fn journal_bindings(_transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Schema 5: bindings are written without names. Those with names are read as before and turn brief when they are
-/// written again, but a program that knows only names must not open this database any more.
+/// Schema 5: bindings are written without names, and the config drive that a node keeps has a row of its own. Bindings
+/// with names are read as before and turn brief when they are written again, but a program that knows neither must not
+/// open this database any more.
 fn brief_bindings(_transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::message::{Framing, HeadError, MAX_HEAD, ResponseHead, head_end};
 use super::url::{Url, UrlError};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,43 +94,31 @@ enum Stream {
 
 /// A socket that is read in large pieces: rustls asks for 4 KiB at a time, a system call for each of which would cost
 /// more than the decryption.
-struct Roomy {
-    tcp: TcpStream,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-}
+struct Roomy(BufReader<TcpStream>);
 
 impl Roomy {
     fn new(tcp: TcpStream) -> Roomy {
-        Roomy { tcp, buffer: vec![0; BUFFER], start: 0, end: 0 }
+        Roomy(BufReader::with_capacity(BUFFER, tcp))
     }
 }
 
 impl Read for Roomy {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-            self.end = self.tcp.read(&mut self.buffer)?;
-        }
-        let count = out.len().min(self.end - self.start);
-        out[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
-        self.start += count;
-        Ok(count)
+        self.0.read(out)
     }
 }
 
 impl Write for Roomy {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.tcp.write(bytes)
+        self.0.get_mut().write(bytes)
     }
 
     fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.tcp.write_vectored(parts)
+        self.0.get_mut().write_vectored(parts)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.tcp.flush()
+        self.0.get_mut().flush()
     }
 }
 
