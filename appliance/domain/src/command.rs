@@ -8,6 +8,7 @@ use crate::id::{ImageId, JobId, NodeId, PortId, UserId};
 use crate::identity::{IdentityCommand, IdentityRow};
 use crate::image::{Image, ImageCommand, ImageContent, JudgedImage};
 use crate::job::{Job, JobInput, StepName};
+use crate::lease::{LeaseCommand, LeaseRow};
 use crate::network::{NetworkCommand, NetworkRow};
 use crate::node::{Node, NodeSettings};
 use crate::port::{Port, PortSettings};
@@ -277,6 +278,7 @@ pub enum Command {
     Identity(IdentityCommand),
     Network(NetworkCommand),
     Hardware(HardwareCommand),
+    Lease(LeaseCommand),
 }
 
 impl Command {
@@ -319,6 +321,7 @@ impl Command {
             Command::Identity(command) => command.name(),
             Command::Network(command) => command.name(),
             Command::Hardware(command) => command.name(),
+            Command::Lease(command) => command.name(),
         }
     }
 }
@@ -333,6 +336,7 @@ pub enum Answer {
     Identity(IdentityRow),
     Network(NetworkRow),
     Hardware(HardwareRow),
+    Lease(LeaseRow),
     /// Done, and there is nothing to show.
     Done,
 }

@@ -1,7 +1,8 @@
 //! What is recorded when something changed: the durable events. They name secrets never.
 
-use crate::id::{JobId, NodeId};
+use crate::id::{JobId, LeaseId, NodeId, OfferId};
 use crate::job::{JobKind, StepName};
+use crate::lease::{LeaseState, OfferState, Span};
 use crate::power::PowerState;
 use crate::provision::ProvisionState;
 use jiff::Timestamp;
@@ -106,6 +107,19 @@ pub enum What {
     RecordDeleted {
         kind: String,
         id: String,
+    },
+    /// An offer became this: its UUID and state.
+    OfferChanged {
+        offer: OfferId,
+        state: OfferState,
+    },
+    /// A lease became this.
+    LeaseChanged {
+        lease: LeaseId,
+        state: LeaseState,
+        /// What is so; of a lease that was lengthened or shortened too.
+        span: Span,
+        reason: Option<String>,
     },
     /// What an inspection rule had to say.
     RuleSaid {

@@ -62,4 +62,10 @@ ids! {
     VolumeTargetId,
     /// An inspection rule.
     InspectionRuleId,
+    /// An offer: a time in which a node may be claimed.
+    OfferId,
+    /// A lease: a time for which a node is a project's.
+    LeaseId,
+    /// Leases that were made together.
+    ReservationId,
 }

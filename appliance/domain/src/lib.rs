@@ -17,6 +17,7 @@ pub mod id;
 pub mod identity;
 pub mod image;
 pub mod job;
+pub mod lease;
 pub mod listed;
 pub mod mac;
 pub mod network;

@@ -15,6 +15,7 @@ use crate::id::{ImageId, JobId, NodeId, PortId};
 use crate::identity::{Directory, IdentityRow};
 use crate::image::{Checksum, Image};
 use crate::job::Job;
+use crate::lease::{Book, LeaseRow};
 use crate::mac::Mac;
 use crate::network::{NetworkRow, Plane};
 use crate::node::Node;
@@ -40,6 +41,7 @@ pub enum Change {
     Identity(Rows<IdentityRow>),
     Network(Rows<NetworkRow>),
     Hardware(Rows<HardwareRow>),
+    Lease(Rows<LeaseRow>),
     PutBinding(Arc<Binding>),
     DeleteBinding(Ipv4Addr),
     /// What an inspection found; on disk only, read when somebody asks.
@@ -79,6 +81,8 @@ pub struct View {
     pub network: Plane,
     /// Chassis, allocations and the like.
     pub hardware: Catalogue,
+    /// Offers and leases that are not over.
+    pub lease: Book,
 }
 
 impl View {
@@ -207,6 +211,7 @@ impl View {
             Change::Identity(change) => self.identity.apply(change),
             Change::Network(change) => self.network.apply(change),
             Change::Hardware(change) => self.hardware.apply(change),
+            Change::Lease(change) => self.lease.apply(change),
             Change::PutBinding(binding) => self.put_binding(binding),
             Change::DeleteBinding(address) => self.forget_binding(*address),
             Change::PutInventory(..) | Change::DeleteInventory(_) => {}

@@ -10,6 +10,7 @@ mod hardware_tests;
 mod identity;
 mod image;
 mod job;
+mod lease;
 mod network;
 mod node;
 mod node_change;
@@ -105,6 +106,7 @@ impl Room<'_> {
             Command::Identity(command) => self.identity(command),
             Command::Network(command) => self.network(command),
             Command::Hardware(command) => self.hardware(command),
+            Command::Lease(command) => self.lease_command(command),
         }
     }
 

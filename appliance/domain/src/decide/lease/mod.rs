@@ -1,0 +1,159 @@
+//! Decisions about offers and leases: nobody has a node at a time at which another has it.
+//!
+//! In: what owners and lessees ask for, under terms. Out: rows and events, or the range that is in the way. Whose node
+//! it is and who may ask was told by policy before; here it is only whether it can be.
+
+mod leases;
+mod offers;
+#[cfg(test)]
+mod tests;
+
+use super::Room;
+use crate::command::Answer;
+use crate::event::{Event, What};
+use crate::id::{LeaseId, NodeId, OfferId, ProjectId};
+use crate::lease::{Lease, LeaseCommand, LeaseRow, LeaseState, Level, Offer, Span, Terms};
+use crate::node::Node;
+use crate::refusal::Refusal;
+use crate::rows::Rows;
+use crate::view::Change;
+use std::sync::Arc;
+use uuid::Uuid;
+
+impl Room<'_> {
+    pub(super) fn lease_command(&mut self, command: &LeaseCommand) -> Result<Answer, Refusal> {
+        match command {
+            LeaseCommand::Offer { id, node, wanted, terms } => self.make_offer(*id, *node, wanted, terms),
+            LeaseCommand::Withdraw { id } => self.withdraw_offer(*id),
+            LeaseCommand::Claim { id, offer, wanted, terms } => self.claim_offer(*id, *offer, wanted, terms),
+            LeaseCommand::Lease { id, node, owner, wanted, terms } => self.make_lease(*id, *node, owner, wanted, terms),
+            LeaseCommand::ChangeEnd { id, revision, end, terms } => self.change_end(*id, *revision, *end, terms),
+        }
+    }
+
+    fn offer(&self, id: OfferId) -> Result<Arc<Offer>, Refusal> {
+        let found = self.view.lease.offer(id).cloned();
+        found.ok_or_else(|| Refusal::NotFound { what: "Offer", name: id.to_string() })
+    }
+
+    fn lease(&self, id: LeaseId) -> Result<Arc<Lease>, Refusal> {
+        let found = self.view.lease.lease(id).cloned();
+        found.ok_or_else(|| Refusal::NotFound { what: "Lease", name: id.to_string() })
+    }
+
+    /// On what ground the project lets others have the node: as its owner, or by the lease that it has now.
+    fn ground(&self, node: &Node, project: &str, terms: &Terms) -> Result<Option<Arc<Lease>>, Refusal> {
+        if node.settings.owner.as_deref() == Some(project) {
+            return Ok(None);
+        }
+        let chain = self.chain(node.id);
+        let Some(lease) = chain.iter().rev().find(|lease| lease.project == project) else {
+            return Err(Refusal::Forbidden(format!(
+                "Project {project} neither owns node {} nor has an active lease of it.",
+                node.title()
+            )));
+        };
+        match self.depth(lease) < terms.depth {
+            true => Ok(Some(lease.clone())),
+            false => Err(Refusal::Forbidden(format!(
+                "Node {} is let on {} times already, which is as deep as it may be.",
+                node.title(),
+                self.depth(lease)
+            ))),
+        }
+    }
+
+    /// The leases that are active on the node, each a part of the one before it.
+    fn chain(&self, node: NodeId) -> Vec<Arc<Lease>> {
+        let active = |above: Option<LeaseId>| {
+            let leases = self.view.lease.leases_meeting((node, above), Span::ALL);
+            leases
+                .take_while(|lease| lease.span.start <= self.context.now)
+                .find(|lease| lease.state == LeaseState::Active)
+        };
+        let below = |lease: &Arc<Lease>| active(Some(lease.id)).cloned();
+        std::iter::successors(active(None).cloned(), below).collect()
+    }
+
+    /// How many leases stand above one another with this one.
+    fn depth(&self, lease: &Lease) -> u32 {
+        let mut depth = 1;
+        let mut above = lease.parent;
+        while let Some(next) = above.and_then(|id| self.view.lease.lease(id)) {
+            depth += 1;
+            above = next.parent;
+        }
+        depth
+    }
+
+    /// Nothing of this level stands in the way: `leases` and `offers` say what of it would.
+    fn must_be_free_at(
+        &self,
+        (node, level): (&Node, Level),
+        span: Span,
+        apart_from: Option<LeaseId>,
+        offers: bool,
+    ) -> Result<(), Refusal> {
+        let book = &self.view.lease;
+        let lease = book.leases_meeting(level, span).find(|other| Some(other.id) != apart_from);
+        let taken = lease.map(|lease| ("leased", lease.span));
+        let offer = || book.offers_meeting(level, span).next().map(|offer| ("offered", offer.span));
+        match taken.or_else(|| offer().filter(|_| offers)) {
+            None => Ok(()),
+            Some((how, range)) => Err(Refusal::InUse(format!(
+                "Node {} is {how} {range}, which meets the time {span}: choose another time.",
+                node.title()
+            ))),
+        }
+    }
+
+    /// The project is the one that is meant, or stands somewhere below it.
+    fn is_within(&self, project: &str, meant: &str) -> bool {
+        let above = Uuid::parse_str(project).ok().map(ProjectId);
+        let above = above.into_iter().flat_map(|id| self.view.identity.ancestors(id));
+        project == meant || above.into_iter().any(|above| above.id.to_string() == meant)
+    }
+
+    fn put_offer(&mut self, node: &Node, offer: Offer) -> Answer {
+        let what = What::OfferChanged { offer: offer.id, state: offer.state };
+        self.events.push(Event {
+            at: self.context.now,
+            node: Some(node.id),
+            owner: Some(offer.project.clone()),
+            lessee: offer.lessee.clone(),
+            what,
+        });
+        let row = LeaseRow::Offer(Arc::new(offer));
+        self.changes.push(Change::Lease(Rows::Put(row.clone())));
+        Answer::Lease(row)
+    }
+
+    fn put_lease(&mut self, lease: Lease) -> Answer {
+        let (state, span, reason) = (lease.state, lease.span, lease.reason.clone());
+        self.events.push(Event {
+            at: self.context.now,
+            node: Some(lease.node),
+            owner: Some(lease.owner.clone()),
+            lessee: Some(lease.project.clone()),
+            what: What::LeaseChanged { lease: lease.id, state, span, reason },
+        });
+        let row = LeaseRow::Lease(Arc::new(lease));
+        self.changes.push(Change::Lease(Rows::Put(row.clone())));
+        Answer::Lease(row)
+    }
+}
+
+fn level_of(node: NodeId, parent: Option<&Arc<Lease>>) -> Level {
+    (node, parent.map(|parent| parent.id))
+}
+
+/// What is let on lies within the lease that it is a part of.
+fn must_lie_within(span: Span, parent: Option<&Arc<Lease>>) -> Result<(), Refusal> {
+    match parent.filter(|parent| !parent.span.holds(&span)) {
+        Some(parent) => Err(Refusal::InUse(format!(
+            "The time {span} is not within that of the lease {} that it would be a part of, {}.",
+            parent.id, parent.span
+        ))),
+        None => Ok(()),
+    }
+}

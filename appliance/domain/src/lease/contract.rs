@@ -1,0 +1,152 @@
+//! Offers and leases: who lets whom have which node, and when.
+//!
+//! The names and states are esi-leap's. An owner offers a node for a time; a lessee claims a part of that time, or the
+//! owner gives him a lease outright. Who has a lease may offer and lease what is his in turn: then `parent` says of which
+//! lease the time is a part.
+
+use super::Span;
+use crate::id::{LeaseId, NodeId, OfferId, ReservationId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What an offer or lease says that nothing here depends on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Label {
+    /// Not unique.
+    pub name: Option<String>,
+    pub properties: Map<String, Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OfferState {
+    Available,
+    /// Its time is over.
+    Expired,
+    /// It was withdrawn.
+    Deleted,
+}
+
+/// A node may be claimed for parts of this time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    pub id: OfferId,
+    pub label: Label,
+    /// Whose offer it is: the owner's project, or that of the lessee who offers on.
+    pub project: String,
+    /// Only this project and those below it may claim; `None`: whoever sees it.
+    pub lessee: Option<String>,
+    pub node: NodeId,
+    pub span: Span,
+    /// The lease that the time is a part of.
+    pub parent: Option<LeaseId>,
+    pub state: OfferState,
+    pub created_at: Timestamp,
+    pub updated_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseState {
+    /// Its time has not come.
+    Created,
+    /// Its time has come; the node is being made ready, or is waited for.
+    WaitFulfill,
+    /// The node is the lessee's.
+    Active,
+    /// Its time is over; the node is being taken back.
+    WaitExpire,
+    /// It was given back before its time; the node is being taken back.
+    WaitCancel,
+    /// Its time is over, and the node was taken back.
+    Expired,
+    /// It was given back or called off, and the node was taken back if it had come to that.
+    Deleted,
+    /// It came to nothing, or its node could not be taken back; why is in `reason`.
+    Error,
+}
+
+impl LeaseState {
+    /// As esi-leap's API writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            LeaseState::Created => "created",
+            LeaseState::WaitFulfill => "wait fulfill",
+            LeaseState::Active => "active",
+            LeaseState::WaitExpire => "wait expire",
+            LeaseState::WaitCancel => "wait cancel",
+            LeaseState::Expired => "expired",
+            LeaseState::Deleted => "deleted",
+            LeaseState::Error => "error",
+        }
+    }
+
+    /// Nothing will become of it any more.
+    pub fn is_over(self) -> bool {
+        matches!(self, LeaseState::Expired | LeaseState::Deleted | LeaseState::Error)
+    }
+
+    /// Its end has begun.
+    pub fn is_ending(self) -> bool {
+        matches!(self, LeaseState::WaitExpire | LeaseState::WaitCancel)
+    }
+}
+
+/// A node is a project's for a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    pub id: LeaseId,
+    pub label: Label,
+    pub purpose: Option<String>,
+    /// The lessee.
+    pub project: String,
+    /// Who lets him have it: the owner's project, or that of the lessee above.
+    pub owner: String,
+    pub node: NodeId,
+    pub span: Span,
+    /// The offer that was claimed.
+    pub offer: Option<OfferId>,
+    /// The lease that the time is a part of.
+    pub parent: Option<LeaseId>,
+    /// Those that were reserved together.
+    pub group: Option<ReservationId>,
+    pub state: LeaseState,
+    /// Of a failure.
+    pub reason: Option<String>,
+    /// When the node became the lessee's.
+    pub fulfilled_at: Option<Timestamp>,
+    /// When the node was back.
+    pub expired_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Option<Timestamp>,
+    pub revision: u64,
+}
+
+impl Lease {
+    /// The node stands under it or will, so that nobody else may have that time.
+    pub fn takes_time(&self) -> bool {
+        !self.state.is_over()
+    }
+
+    /// The next thing that its time brings about.
+    pub fn edge(&self) -> Option<Timestamp> {
+        match self.state {
+            LeaseState::Created => Some(self.span.start),
+            LeaseState::WaitFulfill | LeaseState::Active => Some(self.span.end).filter(|end| *end < Timestamp::MAX),
+            _ => None,
+        }
+    }
+}
+
+impl Offer {
+    pub fn is_open(&self) -> bool {
+        self.state == OfferState::Available
+    }
+
+    /// When it ends by itself.
+    pub fn edge(&self) -> Option<Timestamp> {
+        Some(self.span.end).filter(|end| self.is_open() && *end < Timestamp::MAX)
+    }
+}

@@ -1,0 +1,17 @@
+//! Who lets whom have which node, and when: offers, leases, and what time makes of them.
+//!
+//! In: commands of owners and lessees, and the moments at which something begins or ends. Out: rows, events, and the
+//! jobs by which a node is handed over and taken back. Times are half-open ([`Span`]); those of one level do not meet.
+//! [`Book`] holds what is not over; the decisions are in `decide::lease`.
+
+mod command;
+mod contract;
+mod rows;
+mod span;
+mod terms;
+
+pub use command::{LeaseCommand, NewLease, NewOffer};
+pub use contract::{Label, Lease, LeaseState, Offer, OfferState};
+pub use rows::{Book, Edge, LeaseKey, LeaseRow, Level};
+pub use span::{Empty, Span};
+pub use terms::Terms;
