@@ -21,6 +21,8 @@ pub enum JobKind {
     Deploy,
     /// Active → available: the machine is stopped, then cleaned.
     Undeploy,
+    /// From whoever has the machine to nobody, wiped, whatever it was doing: a lease has ended or begins.
+    HandOver,
     /// A machine that already runs is taken over as it is.
     Adopt,
     /// A user's machine runs the ramdisk, so that he can look at its disks.
@@ -271,6 +273,8 @@ pub fn plan(kind: JobKind, wipe: bool) -> Vec<StepName> {
             let end = [WriteImage, InstallBootloader, PowerOff, BootFromDisk, PowerOn];
             [&start, before, &end].concat()
         }
+        // Its keeper may do without a wipe between his own uses, not between two people's.
+        JobKind::HandOver => [&[PowerOff, ReleaseInstance][..], &cleaning].concat(),
         JobKind::Undeploy if wipe => [&[PowerOff, ReleaseInstance][..], &cleaning].concat(),
         JobKind::Undeploy => vec![PowerOff, ReleaseInstance],
         JobKind::Adopt => vec![CheckBmc, ReadPower],

@@ -1,7 +1,7 @@
 //! A node: one machine, what its keepers say about it, and where it stands.
 
 use crate::driver::{self, Interface};
-use crate::id::{JobId, NodeId};
+use crate::id::{JobId, LeaseId, NodeId};
 use crate::power::{BootMode, PowerState, PowerTarget};
 use crate::provision::{ProvisionState, Standing};
 use jiff::Timestamp;
@@ -15,6 +15,9 @@ pub const POWER_FAILURE: &str = "power failure";
 
 /// The fault of a node whose cleaning failed: it must not be used before somebody looked. Ironic's word.
 pub const CLEAN_FAILURE: &str = "clean failure";
+
+/// The fault of a node that could not be taken back from its last user: nobody gets it before somebody looked.
+pub const QUARANTINE: &str = "quarantine";
 
 /// The member of `instance_info` with the config drive of the node's user, as the API takes it. Masked in every answer.
 pub const CONFIG_DRIVE: &str = "configdrive";
@@ -145,6 +148,12 @@ pub struct Node {
     pub agent: Option<AgentContact>,
     #[serde(default)]
     pub machine: Machine,
+    /// The lease under which the node is its lessee's.
+    #[serde(default)]
+    pub lease: Option<LeaseId>,
+    /// Since its disks were last proven to be wiped, nobody had the machine.
+    #[serde(default)]
+    pub wiped: bool,
     pub inspection_started_at: Option<Timestamp>,
     pub inspection_finished_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -172,6 +181,8 @@ impl Node {
             bmc_certificate: None,
             agent: None,
             machine: Machine::default(),
+            lease: None,
+            wiped: false,
             inspection_started_at: None,
             inspection_finished_at: None,
             created_at: now,

@@ -98,6 +98,8 @@ pub enum Event {
     Resumed,
     /// A step holds the job.
     Held,
+    /// The machine is taken from whoever has it.
+    HandOver,
     /// The job did what the present state stands for.
     Done,
     Failed,
@@ -377,6 +379,9 @@ fn next(from: Standing, event: Event) -> Option<Standing> {
             | ServiceWait | ServiceFailed,
             Event::Asked(Verb::Undeploy),
         ) => to(Deleting, Some(Available)),
+        // Where nobody has it yet, there is nothing to take.
+        (Enroll | Verifying, Event::HandOver) => return None,
+        (_, Event::HandOver) => to(Deleting, Some(Available)),
         (Deleting, Event::Done) => to(Cleaning, Some(Available)),
         (Deleting, Event::Failed) => to(Error, Some(Available)),
 

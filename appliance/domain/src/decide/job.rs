@@ -136,8 +136,13 @@ impl Room<'_> {
         if over {
             self.end_job(&mut job, &mut node, detail.filter(|_| !ok));
         }
+        let (kind, id) = (job.kind, node.id);
         self.changes.push(Change::PutJob(Arc::new(job)));
-        Ok(Answer::Node(self.put_node(node)))
+        let node = self.put_node(node);
+        if over {
+            self.leases_follow(id, kind, detail_of(end));
+        }
+        Ok(Answer::Node(node))
     }
 
     /// What a step that was done means for the node.
@@ -149,6 +154,7 @@ impl Room<'_> {
                 }
             }
             StepName::PowerOff => self.set_power(node, PowerState::Off),
+            StepName::Wipe => node.wiped = true,
             StepName::PowerOn | StepName::PowerCycle => self.set_power(node, PowerState::On),
             StepName::ChangePower => {
                 if let JobKind::Power(target) = job.kind {
@@ -214,6 +220,14 @@ impl Room<'_> {
 fn current(job: &mut Job, name: StepName) -> Result<&mut crate::job::StepRecord, Refusal> {
     let record = job.steps.iter_mut().find(|step| step.state != StepState::Done).ok_or(Refusal::Stale)?;
     if record.name == name { Ok(record) } else { Err(Refusal::Stale) }
+}
+
+/// Why, if it has failed.
+fn detail_of(end: &StepEnd) -> Option<&str> {
+    match end {
+        StepEnd::Done(_) => None,
+        StepEnd::Failed(reason) => Some(reason),
+    }
 }
 
 fn shortened(text: &str) -> String {

@@ -59,6 +59,7 @@ impl Room<'_> {
                 node.title()
             )));
         }
+        self.must_be_unleased(&node)?;
         if let Some(child) = self.view.children_of(id).next() {
             return Err(Refusal::InUse(format!(
                 "Node {} has parts: take {} from it first (parent_node).",
@@ -157,6 +158,8 @@ impl Room<'_> {
         match power {
             Some(_) => {
                 changed.power_state = power;
+                // Somebody has started the machine by hand, and may have done with it what he liked.
+                changed.wiped &= node.job.is_some() || power != Some(PowerState::On) || node.power_state == power;
                 if node.fault.as_deref() == Some(POWER_FAILURE) {
                     changed.maintenance = false;
                     changed.maintenance_reason = None;

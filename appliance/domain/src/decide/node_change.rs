@@ -31,6 +31,7 @@ impl Room<'_> {
         settings.retired_reason = settings.retired_reason.filter(|_| settings.retired || !node.settings.retired);
         self.check_settings(id, &settings, Some(&node))?;
         self.check_change(&node, &settings, maintenance)?;
+        self.leases_allow(&node, &settings)?;
         if drive::belongs_to_the_former(&node.settings, &settings) {
             settings.instance_info.remove(CONFIG_DRIVE);
         }

@@ -48,7 +48,7 @@ impl Room<'_> {
         let mut changed = (*node).clone();
         changed.last_error = None;
         if supersedes && let Some(running) = self.view.running_job(&node).cloned() {
-            self.supersede(&running, verb);
+            self.supersede(&running, verb.name());
             changed.job = None;
             changed.agent = None;
         }
@@ -159,9 +159,9 @@ impl Room<'_> {
         Ok(())
     }
 
-    fn supersede(&mut self, running: &Job, verb: Verb) {
+    pub(super) fn supersede(&mut self, running: &Job, what: &str) {
         let mut ended = running.clone();
-        ended.state = JobState::Superseded(format!("{} asked for \"{}\"", self.context.actor, verb.name()));
+        ended.state = JobState::Superseded(format!("{} asked for \"{what}\"", self.context.actor));
         ended.ended_at = Some(self.context.now);
         // The record stays; what a user put on his machine does not.
         ended.input.config_drive = None;
@@ -178,7 +178,11 @@ impl Room<'_> {
         self.tell(node, What::Provision { from, to: next.state, target: next.target, error: node.last_error.clone() });
     }
 
-    fn start_job(&mut self, node: &mut Node, id: JobId, kind: JobKind, wipe: bool, input: JobInput) {
+    pub(super) fn start_job(&mut self, node: &mut Node, id: JobId, kind: JobKind, wipe: bool, input: JobInput) {
+        // From here on a machine may be written to, or is somebody's.
+        if !matches!(kind, JobKind::Verify | JobKind::Inspect | JobKind::Power(PowerTarget::Off) | JobKind::Stop) {
+            node.wiped = false;
+        }
         node.generation += 1;
         node.job = Some(id);
         node.agent = None;

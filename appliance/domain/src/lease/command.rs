@@ -1,7 +1,7 @@
 //! What owners and lessees, and time, can ask of this room.
 
-use super::{Label, Terms};
-use crate::id::{LeaseId, NodeId, OfferId, ReservationId};
+use super::{Edge, Label, Terms};
+use crate::id::{JobId, LeaseId, NodeId, OfferId, ReservationId};
 use jiff::Timestamp;
 
 /// An offer as it is asked for.
@@ -60,6 +60,22 @@ pub enum LeaseCommand {
         end: Timestamp,
         terms: Terms,
     },
+    /// It is given back, or called off. `job`: the id of the job that takes the node back, if one is needed.
+    End {
+        id: LeaseId,
+        job: JobId,
+    },
+    /// Its moment has come. One that has not come yet, or was dealt with, changes nothing.
+    Tick {
+        edge: Edge,
+        job: JobId,
+        terms: Terms,
+    },
+    /// The node may be ready for who waits for it, or may be taken from who is to have it no more.
+    Settle {
+        node: NodeId,
+        job: JobId,
+    },
 }
 
 impl LeaseCommand {
@@ -71,6 +87,9 @@ impl LeaseCommand {
             LeaseCommand::Claim { .. } => "claim-offer",
             LeaseCommand::Lease { .. } => "create-lease",
             LeaseCommand::ChangeEnd { .. } => "change-lease",
+            LeaseCommand::End { .. } => "delete-lease",
+            LeaseCommand::Tick { .. } => "lease-edge",
+            LeaseCommand::Settle { .. } => "settle-leases",
         }
     }
 
@@ -78,9 +97,15 @@ impl LeaseCommand {
     pub fn subject(&self) -> String {
         match self {
             LeaseCommand::Offer { id, .. } | LeaseCommand::Withdraw { id } => id.to_string(),
-            LeaseCommand::Claim { id, .. } | LeaseCommand::Lease { id, .. } | LeaseCommand::ChangeEnd { id, .. } => {
-                id.to_string()
-            }
+            LeaseCommand::Claim { id, .. }
+            | LeaseCommand::Lease { id, .. }
+            | LeaseCommand::ChangeEnd { id, .. }
+            | LeaseCommand::End { id, .. } => id.to_string(),
+            LeaseCommand::Settle { node, .. } => node.to_string(),
+            LeaseCommand::Tick { edge, .. } => match edge {
+                Edge::LeaseStarts(id) | Edge::LeaseEnds(id) => id.to_string(),
+                Edge::OfferEnds(id) => id.to_string(),
+            },
         }
     }
 }

@@ -113,8 +113,10 @@ pub struct Lease {
     /// Those that were reserved together.
     pub group: Option<ReservationId>,
     pub state: LeaseState,
-    /// Of a failure.
+    /// Of a failure, or what is waited for.
     pub reason: Option<String>,
+    /// When it comes to nothing if the node is not ready.
+    pub ready_by: Option<Timestamp>,
     /// When the node became the lessee's.
     pub fulfilled_at: Option<Timestamp>,
     /// When the node was back.
@@ -134,7 +136,10 @@ impl Lease {
     pub fn edge(&self) -> Option<Timestamp> {
         match self.state {
             LeaseState::Created => Some(self.span.start),
-            LeaseState::WaitFulfill | LeaseState::Active => Some(self.span.end).filter(|end| *end < Timestamp::MAX),
+            LeaseState::WaitFulfill => {
+                Some(self.ready_by.map_or(self.span.end, |ready_by| ready_by.min(self.span.end)))
+            }
+            LeaseState::Active => Some(self.span.end).filter(|end| *end < Timestamp::MAX),
             _ => None,
         }
     }

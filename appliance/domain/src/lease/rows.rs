@@ -1,6 +1,6 @@
 //! The rows of this room and what they are found by. What is over is not here: it is history, on disk only.
 
-use super::{Lease, Offer, Span};
+use super::{Lease, LeaseState, Offer, Span};
 use crate::id::{LeaseId, NodeId, OfferId};
 use crate::rows::{Row, RowKey, Rows, key_bytes};
 use imbl::{OrdMap, OrdSet};
@@ -69,6 +69,7 @@ pub struct Book {
     lease_projects: OrdSet<(String, LeaseId)>,
     lease_owners: OrdSet<(String, LeaseId)>,
     claimed: OrdSet<(OfferId, LeaseId)>,
+    ending: OrdSet<(NodeId, LeaseId)>,
     edges: OrdSet<(Timestamp, Edge)>,
 }
 
@@ -166,6 +167,32 @@ impl Book {
         offer.span.without(&taken)
     }
 
+    /// The lease that the node should be under at this moment: its time has come, and every one above it is active.
+    pub fn wanted(&self, node: NodeId, now: Timestamp) -> Option<&Arc<Lease>> {
+        let after = now.saturating_add(jiff::SignedDuration::from_nanos(1)).unwrap_or(now);
+        let mut found: Option<&Arc<Lease>> = None;
+        loop {
+            let level = (node, found.map(|lease| lease.id));
+            let present = |lease: &&Arc<Lease>| matches!(lease.state, LeaseState::WaitFulfill | LeaseState::Active);
+            match self.begun(level, after).find(present) {
+                None => return found,
+                Some(lease) if lease.state == LeaseState::WaitFulfill => return Some(lease),
+                Some(lease) => found = Some(lease),
+            }
+        }
+    }
+
+    /// Those of this level that begin before `end`, whatever has become of their end.
+    fn begun(&self, level: Level, end: Timestamp) -> impl Iterator<Item = &Arc<Lease>> {
+        let range = self.level_leases.range((level, Timestamp::MIN, FIRST_LEASE)..(level, end, FIRST_LEASE));
+        range.filter_map(|((_, _, id), _)| self.leases.get(id))
+    }
+
+    /// The leases of this node, on whatever level, whose node is being taken back.
+    pub fn ending(&self, node: NodeId) -> impl Iterator<Item = &Arc<Lease>> {
+        self.ending.range((node, FIRST_LEASE)..=(node, LAST_LEASE)).filter_map(|(_, id)| self.leases.get(id))
+    }
+
     /// The next thing that time brings about, and when.
     pub fn next_edge(&self) -> Option<(Timestamp, Edge)> {
         self.edges.get_min().copied()
@@ -226,6 +253,9 @@ impl Book {
         self.lease_projects.insert((lease.project.clone(), lease.id));
         self.lease_owners.insert((lease.owner.clone(), lease.id));
         self.claimed.extend(lease.offer.map(|offer| (offer, lease.id)));
+        if lease.state.is_ending() {
+            self.ending.insert((lease.node, lease.id));
+        }
         self.edges.extend(edge_of(lease));
         self.leases.insert(lease.id, lease.clone());
     }
@@ -241,6 +271,7 @@ impl Book {
         if let Some(offer) = old.offer {
             self.claimed.remove(&(offer, id));
         }
+        self.ending.remove(&(old.node, id));
         if let Some(edge) = edge_of(&old) {
             self.edges.remove(&edge);
         }
@@ -249,7 +280,7 @@ impl Book {
 
 fn edge_of(lease: &Lease) -> Option<(Timestamp, Edge)> {
     let edge = match lease.state {
-        super::LeaseState::Created => Edge::LeaseStarts(lease.id),
+        LeaseState::Created => Edge::LeaseStarts(lease.id),
         _ => Edge::LeaseEnds(lease.id),
     };
     lease.edge().map(|at| (at, edge))

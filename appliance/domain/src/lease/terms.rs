@@ -13,6 +13,8 @@ pub struct Terms {
     pub longest: Option<SignedDuration>,
     /// How many leases may stand above one another: 1 is a lease of the owner, 2 one more under it.
     pub depth: u32,
+    /// How long a lease whose time has come waits for its node.
+    pub patience: SignedDuration,
     /// Offers of one project that may be open at a time.
     pub offers: usize,
 }
@@ -21,7 +23,7 @@ impl Default for Terms {
     /// As esi-leap has it.
     fn default() -> Terms {
         let days = |days: i64| SignedDuration::from_hours(24 * days);
-        Terms { usual: days(7), longest: Some(days(21)), depth: 2, offers: 10_000 }
+        Terms { usual: days(7), longest: Some(days(21)), depth: 2, patience: days(1), offers: 10_000 }
     }
 }
 

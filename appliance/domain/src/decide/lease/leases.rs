@@ -145,6 +145,7 @@ impl Room<'_> {
             group: wanted.group,
             state: LeaseState::Created,
             reason: None,
+            ready_by: None,
             fulfilled_at: None,
             expired_at: None,
             created_at: self.context.now,

@@ -3,8 +3,11 @@
 //! In: what owners and lessees ask for, under terms. Out: rows and events, or the range that is in the way. Whose node
 //! it is and who may ask was told by policy before; here it is only whether it can be.
 
+mod edges;
 mod leases;
 mod offers;
+#[cfg(test)]
+mod edge_tests;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +16,7 @@ use crate::command::Answer;
 use crate::event::{Event, What};
 use crate::id::{LeaseId, NodeId, OfferId, ProjectId};
 use crate::lease::{Lease, LeaseCommand, LeaseRow, LeaseState, Level, Offer, Span, Terms};
-use crate::node::Node;
+use crate::node::{Node, NodeSettings};
 use crate::refusal::Refusal;
 use crate::rows::Rows;
 use crate::view::Change;
@@ -28,6 +31,12 @@ impl Room<'_> {
             LeaseCommand::Claim { id, offer, wanted, terms } => self.claim_offer(*id, *offer, wanted, terms),
             LeaseCommand::Lease { id, node, owner, wanted, terms } => self.make_lease(*id, *node, owner, wanted, terms),
             LeaseCommand::ChangeEnd { id, revision, end, terms } => self.change_end(*id, *revision, *end, terms),
+            LeaseCommand::End { id, job } => self.end_lease(*id, *job),
+            LeaseCommand::Tick { edge, job, terms } => self.tick(*edge, *job, terms),
+            LeaseCommand::Settle { node, job } => {
+                self.settle(*node, Some(*job));
+                Ok(Answer::Done)
+            }
         }
     }
 
@@ -39,6 +48,45 @@ impl Room<'_> {
     fn lease(&self, id: LeaseId) -> Result<Arc<Lease>, Refusal> {
         let found = self.view.lease.lease(id).cloned();
         found.ok_or_else(|| Refusal::NotFound { what: "Lease", name: id.to_string() })
+    }
+
+    /// While a node is offered or leased it stays its owner's, and whose it is by a lease is for the lease to say.
+    pub(in crate::decide) fn leases_allow(&self, node: &Node, settings: &NodeSettings) -> Result<(), Refusal> {
+        let title = node.title();
+        let lease_of = |settings: &NodeSettings| settings.properties.get(edges::LEASE_UUID).cloned();
+        if let Some(lease) = node.lease
+            && (node.settings.lessee != settings.lessee || lease_of(&node.settings) != lease_of(settings))
+        {
+            return Err(Refusal::InUse(format!(
+                "Node {title} is leased: its lessee and properties/{} are what lease {lease} says until that ends.",
+                edges::LEASE_UUID
+            )));
+        }
+        if node.settings.owner == settings.owner {
+            return Ok(());
+        }
+        match self.first_under(node) {
+            Some(what) => Err(Refusal::InUse(format!(
+                "Node {title} cannot get another owner while it is offered or leased: end {what} first."
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// A node that goes takes no offer and no lease with it.
+    pub(in crate::decide) fn must_be_unleased(&self, node: &Node) -> Result<(), Refusal> {
+        match self.first_under(node) {
+            Some(what) => {
+                Err(Refusal::InUse(format!("Node {} is offered or leased: end {what} first.", node.title())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn first_under(&self, node: &Node) -> Option<String> {
+        let (offers, leases) = self.view.lease.under((node.id, None));
+        let lease = leases.first().map(|lease| format!("lease {}", lease.id));
+        lease.or_else(|| offers.first().map(|offer| format!("offer {}", offer.id)))
     }
 
     /// On what ground the project lets others have the node: as its owner, or by the lease that it has now.

@@ -1,0 +1,214 @@
+//! What begins and ends: leases are fulfilled and taken back, offers expire.
+//!
+//! Level, not edge: [`Room::settle`] looks at who should have the node now and at who has it. As long as these differ, it
+//! takes the node away, has it wiped, and gives it; nothing hangs on a message that could be lost.
+
+use crate::command::Answer;
+use crate::decide::Room;
+use crate::event::What;
+use crate::id::{JobId, LeaseId, NodeId};
+use crate::job::{JobInput, JobKind};
+use crate::lease::{Edge, Lease, LeaseState, Offer, OfferState, Terms};
+use crate::node::{Node, QUARANTINE};
+use crate::provision::{Event, ProvisionState, step};
+use crate::refusal::Refusal;
+use crate::view::View;
+
+/// The property of a node that names its lease, as esi-leap has it.
+pub(super) const LEASE_UUID: &str = "lease_uuid";
+
+impl Room<'_> {
+    /// The state with what this decision has changed so far.
+    fn seen(&self) -> View {
+        let mut view = self.view.clone();
+        self.changes.iter().for_each(|change| view.apply(change));
+        view
+    }
+
+    pub(super) fn end_lease(&mut self, id: LeaseId, job: JobId) -> Result<Answer, Refusal> {
+        let lease = self.lease(id)?;
+        if lease.state.is_ending() {
+            return Err(Refusal::InUse(format!("Lease {id} is {} already.", lease.state.name())));
+        }
+        let answer = self.bring_to_end(&lease, LeaseState::WaitCancel);
+        self.settle(lease.node, Some(job));
+        Ok(answer)
+    }
+
+    pub(super) fn tick(&mut self, edge: Edge, job: JobId, terms: &Terms) -> Result<Answer, Refusal> {
+        let now = self.context.now;
+        let lease = match edge {
+            Edge::OfferEnds(id) => {
+                let Some(offer) = self.view.lease.offer(id).filter(|offer| offer.edge().is_some_and(|at| at <= now))
+                else {
+                    return Ok(Answer::Done);
+                };
+                let (offer, node) = ((**offer).clone(), self.node(offer.node)?.clone());
+                return Ok(self.put_offer(
+                    &node,
+                    Offer { state: OfferState::Expired, updated_at: Some(now), ..offer },
+                ));
+            }
+            Edge::LeaseStarts(id) | Edge::LeaseEnds(id) => self.view.lease.lease(id),
+        };
+        let Some(lease) = lease.filter(|lease| lease.edge().is_some_and(|at| at <= now)).cloned() else {
+            return Ok(Answer::Done);
+        };
+        if lease.span.end <= now {
+            // Also one whose whole time went by while the box was down.
+            self.bring_to_end(&lease, LeaseState::WaitExpire);
+        } else if lease.state == LeaseState::Created {
+            let ready_by = now.saturating_add(terms.patience).unwrap_or(now);
+            self.put_changed(&lease, |lease| {
+                lease.state = LeaseState::WaitFulfill;
+                lease.ready_by = Some(ready_by);
+            });
+        } else {
+            let reason = self.why_not_ready(lease.node);
+            self.put_changed(&lease, |lease| {
+                lease.state = LeaseState::Error;
+                lease.reason = Some(reason);
+            });
+        }
+        self.settle(lease.node, Some(job));
+        Ok(Answer::Done)
+    }
+
+    fn put_changed(&mut self, lease: &Lease, change: impl FnOnce(&mut Lease)) -> Answer {
+        let mut lease = lease.clone();
+        change(&mut lease);
+        lease.revision += 1;
+        lease.updated_at = Some(self.context.now);
+        self.put_lease(lease)
+    }
+
+    /// Whoever has the node by this lease is to have it no more, and before him whoever has it by one under it.
+    fn bring_to_end(&mut self, lease: &Lease, how: LeaseState) -> Answer {
+        let (offers, below) = self.view.lease.under((lease.node, Some(lease.id)));
+        for offer in offers {
+            let (node, now) = (self.view.node(offer.node).cloned(), self.context.now);
+            if let Some(node) = node {
+                let offer = (*offer).clone();
+                self.put_offer(&node, Offer { state: OfferState::Deleted, updated_at: Some(now), ..offer });
+            }
+        }
+        for below in below.into_iter().filter(|below| !below.state.is_ending()) {
+            self.bring_to_end(&below, how);
+        }
+        let state = match lease.state {
+            LeaseState::Active => how,
+            _ => over(how),
+        };
+        self.put_changed(lease, |lease| lease.state = state)
+    }
+
+    /// Brings the node to who should have it: nobody, or a lessee. `job`: the id of the job for it; without one nothing is
+    /// begun. Called whenever something changes of either.
+    pub(in crate::decide) fn settle(&mut self, id: NodeId, job: Option<JobId>) {
+        let view = self.seen();
+        let Some(node) = view.node(id) else { return };
+        let now = self.context.now;
+        let wanted = view.lease.wanted(id, now).cloned();
+        let ending: Vec<_> = view.lease.ending(id).cloned().collect();
+        if ending.is_empty() && node.lease == wanted.as_ref().map(|lease| lease.id) {
+            return;
+        }
+        let free = node.job.is_none() && node.provision_state == ProvisionState::Available;
+        if free && node.wiped && !node.maintenance {
+            for lease in ending {
+                let state = over(lease.state);
+                self.put_changed(&lease, |lease| {
+                    lease.state = state;
+                    lease.expired_at = Some(now);
+                });
+            }
+            let mut changed = (**node).clone();
+            give(&mut changed, wanted.as_deref());
+            self.tell(&changed, What::NodeChanged);
+            self.put_node(changed);
+            if let Some(lease) = wanted.filter(|lease| lease.state == LeaseState::WaitFulfill) {
+                self.put_changed(&lease, |lease| {
+                    lease.state = LeaseState::Active;
+                    lease.fulfilled_at = Some(now);
+                });
+            }
+            return;
+        }
+        // Who is to have it no more loses it whatever state it is in; who is to get it waits until it is in order.
+        let leaves = node.lease.is_some();
+        let running = view.running_job(node).cloned();
+        let kept = !leaves && (node.maintenance || node.settings.protected);
+        if kept || running.as_ref().is_some_and(|job| job.kind == JobKind::HandOver) {
+            return;
+        }
+        let Some(job) = job else { return };
+        let Ok(next) = step(node.standing(), Event::HandOver) else { return };
+        let mut changed = (**node).clone();
+        if let Some(running) = running {
+            self.supersede(&running, "a lease's end or begin");
+        }
+        give(&mut changed, None);
+        changed.last_error = None;
+        changed.target_power_state = None;
+        self.detach_all(&changed);
+        self.move_to(&mut changed, next);
+        self.start_job(&mut changed, job, JobKind::HandOver, true, JobInput::default());
+        self.put_node(changed);
+    }
+
+    /// A job of the node is over. Where the node could not be taken back it is in quarantine: nobody gets it, and those
+    /// whose leases have ended are rid of them.
+    pub(in crate::decide) fn leases_follow(&mut self, node: NodeId, kind: JobKind, failure: Option<&str>) {
+        if let Some(reason) = failure.filter(|_| kind == JobKind::HandOver) {
+            let now = self.context.now;
+            let ending: Vec<_> = self.view.lease.ending(node).cloned().collect();
+            for lease in ending {
+                self.put_changed(&lease, |lease| {
+                    lease.state = LeaseState::Error;
+                    lease.expired_at = Some(now);
+                    lease.reason = Some(format!("The node could not be taken back, and nobody gets it: {reason}"));
+                });
+            }
+            if let Some(node) = self.seen().node(node) {
+                let mut changed = (**node).clone();
+                changed.maintenance = true;
+                changed.fault = Some(QUARANTINE.into());
+                changed.maintenance_reason = Some(format!("Quarantine: {reason}"));
+                self.tell(&changed, What::Maintenance { on: true, reason: changed.maintenance_reason.clone() });
+                self.put_node(changed);
+            }
+        }
+        self.settle(node, None);
+    }
+
+    fn why_not_ready(&self, node: NodeId) -> String {
+        let Some(node) = self.view.node(node) else { return "Its node is gone.".into() };
+        let state = node.provision_state.name();
+        let why = node.maintenance_reason.as_deref().or(node.last_error.as_deref());
+        match (node.maintenance, why) {
+            (true, Some(why)) => format!("Node {} is in maintenance: {why}", node.title()),
+            (true, None) => format!("Node {} is in maintenance.", node.title()),
+            (false, Some(why)) => format!("Node {} was not ready in time: it is {state}. {why}", node.title()),
+            (false, None) => format!("Node {} was not ready in time: it is {state}.", node.title()),
+        }
+    }
+}
+
+/// What a lease is that ends so, once the node is back.
+fn over(how: LeaseState) -> LeaseState {
+    match how {
+        LeaseState::WaitExpire => LeaseState::Expired,
+        _ => LeaseState::Deleted,
+    }
+}
+
+/// The node is that lease's from now on, or nobody's. Whoever gets it may do with it what no step of ours tells of.
+fn give(node: &mut Node, lease: Option<&Lease>) {
+    node.lease = lease.map(|lease| lease.id);
+    node.settings.lessee = lease.map(|lease| lease.project.clone());
+    node.settings.properties.remove(LEASE_UUID);
+    if let Some(lease) = lease {
+        node.settings.properties.insert(LEASE_UUID.into(), lease.id.to_string().into());
+        node.wiped = false;
+    }
+}
