@@ -154,7 +154,8 @@ impl Room<'_> {
                 }
             }
             StepName::PowerOff => self.set_power(node, PowerState::Off),
-            StepName::Wipe => node.wiped = true,
+            // A lessee may have his machine wiped; it is still his, and what he may change beside its disks is not reset.
+            StepName::Wipe => node.wiped = node.lease.is_none(),
             StepName::PowerOn | StepName::PowerCycle => self.set_power(node, PowerState::On),
             StepName::ChangePower => {
                 if let JobKind::Power(target) = job.kind {
@@ -194,6 +195,8 @@ impl Room<'_> {
         node.target_power_state = None;
         if let Some(reason) = &failure {
             node.last_error = Some(reason.clone());
+            // What came after the wipe is not known.
+            node.wiped = false;
         }
         let moves = !matches!(job.kind, JobKind::Power(_) | JobKind::Stop);
         let event = if failure.is_none() { Event::Done } else { Event::Failed };

@@ -113,7 +113,7 @@ impl Room<'_> {
         if ending.is_empty() && node.lease == wanted.as_ref().map(|lease| lease.id) {
             return;
         }
-        let free = node.job.is_none() && node.provision_state == ProvisionState::Available;
+        let free = node.job.is_none() && node.lease.is_none() && node.provision_state == ProvisionState::Available;
         if free && node.wiped && !node.maintenance {
             for lease in ending {
                 let state = over(lease.state);
