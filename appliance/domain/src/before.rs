@@ -4,6 +4,7 @@
 
 use crate::hardware::{HardwareKey, HardwareRow};
 use crate::identity::{IdentityKey, IdentityRow};
+use crate::lease::{LeaseKey, LeaseRow};
 use crate::network::{NetworkKey, NetworkRow};
 use crate::view::View;
 
@@ -69,6 +70,17 @@ impl Lookup<HardwareKey> for View {
             HardwareKey::InspectionRule(id) => {
                 catalogue.inspection_rules.get(*id).cloned().map(HardwareRow::InspectionRule)
             }
+        }
+    }
+}
+
+impl Lookup<LeaseKey> for View {
+    type Row = LeaseRow;
+
+    fn row(&self, key: &LeaseKey) -> Option<LeaseRow> {
+        match key {
+            LeaseKey::Offer(_, id) => self.lease.offer(*id).cloned().map(LeaseRow::Offer),
+            LeaseKey::Lease(_, id) => self.lease.lease(*id).cloned().map(LeaseRow::Lease),
         }
     }
 }

@@ -12,6 +12,7 @@ mod brief;
 mod codec;
 mod committer;
 mod disk;
+mod ended;
 mod error;
 mod event_log;
 mod feed;
@@ -27,6 +28,7 @@ pub mod trace;
 
 pub use audit::{AuditEntry, AuditFilter, AuditPage, AuditRow, Outcome, Source, Verified};
 pub use disk::{Disk, DiskAccess, RealDisk};
+pub use ended::{EndedBy, EndedPage, EndedPlace};
 pub use error::{OpenError, ReadError, SubmitError};
 pub use event_log::{Cursor, CursorError, EventPage, Recorded};
 pub use feed::{Feed, News, Update};

@@ -1,12 +1,13 @@
 //! Rows on disk and rows in memory: how a change becomes operations, and how the view is read back at start.
 //!
 //! The invariant: [`tables::LIVE`](crate::tables::LIVE) holds exactly the rows that are in the view. Which jobs are in
-//! the view is the view's own rule; a job that leaves it goes to the history. A job's config drive lies beside its
-//! row, so that progress of a step does not write megabytes, and it does not go into history: it is its user's. The one that
-//! a node keeps lies beside the node's row for the same reason.
+//! the view is the view's own rule; a job that leaves it goes to the history, as does an offer or a lease that is over
+//! ([`crate::ended`]). A job's config drive lies beside its row, so that progress of a step does not write megabytes, and
+//! it does not go into history: it is its user's. The one that a node keeps lies beside the node's row for the same reason.
 
 use crate::brief;
 use crate::codec::{self, CodecError};
+use crate::ended;
 use crate::error::Fault;
 use crate::tables::{self, COLD, LIVE, Op, kind};
 use leasehold_domain::id::{NodeId, PortId};
@@ -54,6 +55,7 @@ pub(crate) fn apply(view: &mut View, change: &Change, keep_jobs: usize, ops: &mu
         Change::Identity(change) => ops.push(room(kind::IDENTITY, change)?),
         Change::Network(change) => ops.push(room(kind::NETWORK, change)?),
         Change::Hardware(change) => ops.push(room(kind::HARDWARE, change)?),
+        Change::Lease(change) => ended::lease(change, ops)?,
         Change::PutBinding(_) | Change::DeleteBinding(_) => {}
         Change::PutInventory(node, inventory) => {
             ops.push(Op::put_cold(tables::inventory_key(*node), inventory)?);
@@ -93,7 +95,7 @@ pub(crate) fn binding(view: &View, address: Ipv4Addr, next_order: &mut u64) -> R
 }
 
 /// What a change of a room with many kinds does to the disk.
-fn room<R: Row>(kind: u8, change: &Rows<R>) -> Result<Op, CodecError> {
+pub(crate) fn room<R: Row>(kind: u8, change: &Rows<R>) -> Result<Op, CodecError> {
     let key = tables::room_key(kind, &change.key().bytes());
     match change {
         Rows::Put(row) => Op::put_live(key, row),
@@ -196,6 +198,7 @@ pub(crate) fn load(transaction: &ReadTransaction) -> Result<View, Fault> {
             (Some(&kind::IDENTITY), _) => Change::Identity(Rows::Put(codec::decode(value).map_err(in_words)?)),
             (Some(&kind::NETWORK), _) => Change::Network(Rows::Put(codec::decode(value).map_err(in_words)?)),
             (Some(&kind::HARDWARE), _) => Change::Hardware(Rows::Put(codec::decode(value).map_err(in_words)?)),
+            (Some(&kind::LEASE), _) => Change::Lease(Rows::Put(codec::decode(value).map_err(in_words)?)),
             (Some(&kind::BINDING), _) => {
                 bindings.push(brief::decode_row(value).map_err(in_words)?);
                 continue;

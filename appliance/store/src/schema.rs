@@ -7,7 +7,7 @@ use crate::audit;
 use crate::audit::chain::{Link, START};
 use crate::codec;
 use crate::error::Fault;
-use crate::tables::{self, AUDIT, COLD, EVENTS, LIVE, META, kind};
+use crate::tables::{self, AUDIT, COLD, ENDED, EVENTS, LIVE, META, kind};
 use leasehold_domain::identity::IdentityRow;
 use leasehold_domain::rows::{Row, RowKey};
 use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction};
@@ -18,7 +18,7 @@ pub(crate) type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
 
 /// All migrations: the number of them is the schema that this program writes.
 pub(crate) const MIGRATIONS: &[Migration] =
-    &[create_tables, users_to_identity, chain_audit, journal_bindings, brief_bindings];
+    &[create_tables, users_to_identity, chain_audit, journal_bindings, brief_bindings, ended_leases];
 
 const SCHEMA: &str = "schema";
 const COUNTERS: &str = "counters";
@@ -154,6 +154,12 @@ fn brief_bindings(_transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Schema 6: there are offers and leases, and those that are over have a table of their own.
+fn ended_leases(transaction: &WriteTransaction) -> Result<(), Fault> {
+    transaction.open_table(ENDED)?;
+    Ok(())
+}
+
 /// The key of the event cursors' cipher.
 pub(crate) fn cursor_key(transaction: &ReadTransaction) -> Result<Vec<u8>, Fault> {
     let table = transaction.open_table(META)?;
@@ -280,7 +286,7 @@ mod tests {
             value.value().to_vec()
         };
         let before = row(&database.begin_read().expect("read"));
-        run(&database, MIGRATIONS).expect("schema 5");
+        run(&database, MIGRATIONS).expect("the newest schema");
         assert_eq!(row(&database.begin_read().expect("read")), before, "nothing but the number changes");
         let known = u32::try_from(MIGRATIONS.len()).expect("few");
         assert_eq!(run(&database, without), Err(Fault::Newer { found: known, known: 3 }));

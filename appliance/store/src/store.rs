@@ -5,6 +5,7 @@ use crate::audit::{self, AuditEntry, AuditFilter, AuditPage, AuditRow, Refusals,
 use crate::base::Base;
 use crate::committer::{Committer, Message, Request};
 use crate::disk::{Ballast, Disk, RealDisk};
+use crate::ended::{self, EndedBy, EndedPage, EndedPlace};
 use crate::error::{Fault, OpenError, ReadError, SubmitError};
 use crate::event_log::{self, Cursor, CursorCipher, CursorError, EventPage};
 use crate::feed::{Feed, Update};
@@ -16,8 +17,9 @@ use crate::schema::{self, Counters};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use leasehold_domain::event::Event;
-use leasehold_domain::id::NodeId;
+use leasehold_domain::id::{LeaseId, NodeId, OfferId};
 use leasehold_domain::job::Job;
+use leasehold_domain::lease::{Lease, Offer};
 use leasehold_domain::view::View;
 use leasehold_domain::{Actor, Answer, Command, Context, Decision, Refusal};
 use redb::ReadTransaction;
@@ -356,6 +358,40 @@ impl Store {
     /// What the last inspection of a node found.
     pub async fn inventory(&self, node: NodeId) -> Result<Option<serde_json::Value>, ReadError> {
         self.read(move |read| live::inventory(read, node)).await
+    }
+
+    /// An offer that is over; those that are not are in [`Store::view`].
+    pub async fn ended_offer(&self, id: OfferId) -> Result<Option<Arc<Offer>>, ReadError> {
+        self.read(move |read| ended::offer(read, id)).await
+    }
+
+    /// A lease that is over.
+    pub async fn ended_lease(&self, id: LeaseId) -> Result<Option<Arc<Lease>>, ReadError> {
+        self.read(move |read| ended::one_lease(read, id)).await
+    }
+
+    /// The offers that are over, that any of `by` finds and `wanted` takes, newest first, after `after` (`None`: from
+    /// the newest on), `limit` at most. A page looks at some thousands and may be empty although there are more: go on
+    /// from its `next`.
+    pub async fn ended_offers(
+        &self,
+        by: Vec<EndedBy>,
+        after: Option<EndedPlace>,
+        limit: usize,
+        wanted: impl Fn(&Offer) -> bool + Send + 'static,
+    ) -> Result<EndedPage<Offer>, ReadError> {
+        self.read(move |read| ended::page(read, &by, after, limit, wanted)).await
+    }
+
+    /// [`Store::ended_offers`] of leases.
+    pub async fn ended_leases(
+        &self,
+        by: Vec<EndedBy>,
+        after: Option<EndedPlace>,
+        limit: usize,
+        wanted: impl Fn(&Lease) -> bool + Send + 'static,
+    ) -> Result<EndedPage<Lease>, ReadError> {
+        self.read(move |read| ended::page(read, &by, after, limit, wanted)).await
     }
 
     /// Ends the store: what is queued is still carried out, then the database is closed and the folder is free.

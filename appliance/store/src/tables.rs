@@ -15,6 +15,8 @@ use std::net::Ipv4Addr;
 pub(crate) const LIVE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("live");
 /// What is read only when somebody asks: inventories, config drives, ended jobs.
 pub(crate) const COLD: TableDefinition<&[u8], &[u8]> = TableDefinition::new("cold");
+/// Offers and leases that are over, and what they are found by: [`crate::ended`].
+pub(crate) const ENDED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("ended");
 pub(crate) const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 pub(crate) const AUDIT: TableDefinition<u64, &[u8]> = TableDefinition::new("audit");
 pub(crate) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -31,6 +33,7 @@ pub(crate) mod kind {
     pub(crate) const IDENTITY: u8 = b'd';
     pub(crate) const NETWORK: u8 = b'v';
     pub(crate) const HARDWARE: u8 = b'h';
+    pub(crate) const LEASE: u8 = b'l';
 
     pub(crate) const NODE_ITSELF: u8 = 0;
     pub(crate) const NODE_JOB: u8 = 1;
@@ -111,6 +114,7 @@ pub(crate) enum Op {
     DeleteColdOf(NodeId),
     /// Of a node's ended jobs only the newest so many stay.
     TrimJobs(NodeId, usize),
+    PutEnded(Vec<u8>, Vec<u8>),
 }
 
 impl Op {
@@ -126,7 +130,7 @@ impl Op {
 /// Carries the operations out, in their order.
 pub(crate) fn carry_out(transaction: &WriteTransaction, ops: &[Op]) -> Result<(), Fault> {
     let mut live = transaction.open_table(LIVE)?;
-    let mut cold = None;
+    let (mut cold, mut ended) = (None, None);
     for op in ops {
         match op {
             Op::PutLive(key, value) => {
@@ -135,6 +139,14 @@ pub(crate) fn carry_out(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
             }
             Op::DeleteLive(key) => {
                 live.remove(key.as_slice())?;
+                continue;
+            }
+            Op::PutEnded(key, value) => {
+                let ended = match &mut ended {
+                    Some(ended) => ended,
+                    empty => empty.insert(transaction.open_table(ENDED)?),
+                };
+                ended.insert(key.as_slice(), value.as_slice())?;
                 continue;
             }
             _ => {}
@@ -155,7 +167,7 @@ pub(crate) fn carry_out(transaction: &WriteTransaction, ops: &[Op]) -> Result<()
                 cold.retain_in(start.as_slice()..end.as_slice(), |_, _| false)?;
             }
             Op::TrimJobs(node, keep) => trim_jobs(cold, *node, *keep)?,
-            Op::PutLive(..) | Op::DeleteLive(_) => {}
+            Op::PutLive(..) | Op::DeleteLive(_) | Op::PutEnded(..) => {}
         }
     }
     Ok(())

@@ -1,0 +1,241 @@
+//! Offers and leases that are over: on disk only, found by id, and in pages by whose they were, newest first.
+//!
+//! A row lies under its id. Beside it are entries without a value, one for each thing that it is looked for by, whose
+//! keys end in when it was over: a page is a walk backwards from a place, and costs the same among a thousand and among
+//! a million. Nothing here changes again.
+
+use crate::codec::{self, CodecError};
+use crate::error::Fault;
+use crate::live;
+use crate::tables::{self, ENDED, Op, kind};
+use jiff::Timestamp;
+use leasehold_domain::id::{LeaseId, NodeId, OfferId};
+use leasehold_domain::lease::{Lease, LeaseRow, Offer};
+use leasehold_domain::rows::{RowKey, Rows};
+use redb::{Range, ReadTransaction};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// First byte of a key: what it is of.
+const OFFER: u8 = b'o';
+const LEASE: u8 = b'l';
+/// Second byte: the row itself, or what it is found by.
+const ROW: u8 = 0;
+const ALL: u8 = 1;
+const PROJECT: u8 = 2;
+const OWNER: u8 = 3;
+const NODE: u8 = 4;
+const CLAIMED: u8 = 5;
+/// Bytes of a place: when, and the id.
+const PLACE: usize = 12 + 16;
+
+/// How many one page looks at, whether or not they are wanted: a reader of few must not hold a transaction long.
+const LOOK_AT: usize = 10_000;
+
+/// What offers and leases that are over are looked for by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    All,
+    /// The lessee of a lease; whose offer it was.
+    Project(String),
+    /// Who gave the lease. An offer has no other owner than its project.
+    Owner(String),
+    Node(NodeId),
+    /// The leases by which this offer was claimed.
+    Offer(OfferId),
+}
+
+/// Where a page ended, to go on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndedPlace([u8; PLACE]);
+
+/// A page of what is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndedPage<T> {
+    /// Newest first.
+    pub rows: Vec<Arc<T>>,
+    /// Where the next page begins; `None`: this was the last one. A page may be empty although there are more.
+    pub next: Option<EndedPlace>,
+}
+
+/// What a change of an offer or a lease does to the disk: what is over leaves [`tables::LIVE`] for here.
+pub(crate) fn lease(change: &Rows<LeaseRow>, ops: &mut Vec<Op>) -> Result<(), CodecError> {
+    match change {
+        Rows::Put(LeaseRow::Offer(offer)) if !offer.is_open() => {
+            let project = (PROJECT, offer.project.as_bytes());
+            retire(OFFER, place_of_offer(offer), offer, &[project, (NODE, offer.node.0.as_bytes())], ops)?;
+        }
+        Rows::Put(LeaseRow::Lease(lease)) if lease.state.is_over() => {
+            let (node, offer) = (lease.node.0, lease.offer.map(|offer| offer.0));
+            let mut found_by = vec![
+                (PROJECT, lease.project.as_bytes()),
+                (OWNER, lease.owner.as_bytes()),
+                (NODE, node.as_bytes().as_slice()),
+            ];
+            found_by.extend(offer.iter().map(|offer| (CLAIMED, offer.as_bytes().as_slice())));
+            retire(LEASE, place_of_lease(lease), lease, &found_by, ops)?;
+        }
+        _ => {
+            ops.push(live::room(kind::LEASE, change)?);
+            return Ok(());
+        }
+    }
+    ops.push(Op::DeleteLive(tables::room_key(kind::LEASE, &change.key().bytes())));
+    Ok(())
+}
+
+fn retire<T: serde::Serialize>(
+    what: u8,
+    place: EndedPlace,
+    row: &Arc<T>,
+    found_by: &[(u8, &[u8])],
+    ops: &mut Vec<Op>,
+) -> Result<(), CodecError> {
+    ops.push(Op::PutEnded(row_key(what, place), codec::encode(row)?));
+    for (by, whose) in [(ALL, &[][..])].iter().chain(found_by) {
+        ops.push(Op::PutEnded([&prefix(what, *by, whose), &place.0[..]].concat(), Vec::new()));
+    }
+    Ok(())
+}
+
+fn place_of_offer(offer: &Offer) -> EndedPlace {
+    place(offer.updated_at.unwrap_or(offer.created_at), offer.id.0.as_bytes())
+}
+
+fn place_of_lease(lease: &Lease) -> EndedPlace {
+    place(lease.updated_at.unwrap_or(lease.created_at), lease.id.0.as_bytes())
+}
+
+/// Times before 1970 come first: a clock that was never set must not put its rows after all others.
+fn place(at: Timestamp, id: &[u8; 16]) -> EndedPlace {
+    let mut bytes = [0; PLACE];
+    let (when, which) = bytes.split_at_mut(12);
+    let (seconds, nanoseconds) = when.split_at_mut(8);
+    let since_first = at.duration_since(Timestamp::MIN);
+    seconds.copy_from_slice(&u64::try_from(since_first.as_secs()).unwrap_or(0).to_be_bytes());
+    nanoseconds.copy_from_slice(&u32::try_from(since_first.subsec_nanos()).unwrap_or(0).to_be_bytes());
+    which.copy_from_slice(id);
+    EndedPlace(bytes)
+}
+
+fn row_key(what: u8, place: EndedPlace) -> Vec<u8> {
+    [&[what, ROW], &place.0[12..]].concat()
+}
+
+/// What all entries by this thing begin with. The length keeps one name apart from another that begins with it.
+fn prefix(what: u8, by: u8, whose: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(whose.len()).unwrap_or(u32::MAX);
+    [&[what, by], length.to_be_bytes().as_slice(), whose].concat()
+}
+
+/// A kind of row that is kept here.
+pub(crate) trait Kept: DeserializeOwned {
+    const WHAT: u8;
+    fn place(&self) -> EndedPlace;
+}
+
+impl Kept for Offer {
+    const WHAT: u8 = OFFER;
+
+    fn place(&self) -> EndedPlace {
+        place_of_offer(self)
+    }
+}
+
+impl Kept for Lease {
+    const WHAT: u8 = LEASE;
+
+    fn place(&self) -> EndedPlace {
+        place_of_lease(self)
+    }
+}
+
+pub(crate) fn offer(transaction: &ReadTransaction, id: OfferId) -> Result<Option<Arc<Offer>>, Fault> {
+    one(transaction, OFFER, id.0.as_bytes())
+}
+
+pub(crate) fn one_lease(transaction: &ReadTransaction, id: LeaseId) -> Result<Option<Arc<Lease>>, Fault> {
+    one(transaction, LEASE, id.0.as_bytes())
+}
+
+fn one<T: DeserializeOwned>(transaction: &ReadTransaction, what: u8, id: &[u8; 16]) -> Result<Option<Arc<T>>, Fault> {
+    let table = transaction.open_table(ENDED)?;
+    let value = table.get([&[what, ROW], id.as_slice()].concat().as_slice())?;
+    Ok(value.map(|value| codec::decode(value.value())).transpose()?)
+}
+
+/// Those that any of `by` finds and `wanted` takes, after `after` (`None`: from the newest on), `limit` at most. Each is
+/// there once, however often it is found.
+pub(crate) fn page<T: Kept>(
+    transaction: &ReadTransaction,
+    by: &[EndedBy],
+    after: Option<EndedPlace>,
+    limit: usize,
+    wanted: impl Fn(&T) -> bool,
+) -> Result<EndedPage<T>, Fault> {
+    let table = transaction.open_table(ENDED)?;
+    let mut walks = Vec::new();
+    for by in by {
+        let start = prefix_of(T::WHAT, by);
+        let end = match after {
+            Some(after) => [&start, &after.0[..]].concat(),
+            // No place is made of these alone: years end before.
+            None => [&start, [u8::MAX; PLACE].as_slice()].concat(),
+        };
+        walks.push(Walk::begin(table.range(start.as_slice()..end.as_slice())?)?);
+    }
+    let (mut page, mut looked_at) = (EndedPage { rows: Vec::new(), next: None }, 0);
+    let mut last = after;
+    while let Some(place) = walks.iter().filter_map(|walk| walk.head).max() {
+        if page.rows.len() >= limit || looked_at >= LOOK_AT {
+            page.next = last;
+            break;
+        }
+        for walk in walks.iter_mut().filter(|walk| walk.head == Some(place)) {
+            walk.advance()?;
+        }
+        (last, looked_at) = (Some(place), looked_at + 1);
+        let Some(value) = table.get(row_key(T::WHAT, place).as_slice())? else { continue };
+        let row: Arc<T> = codec::decode(value.value())?;
+        if row.place() == place && wanted(&row) {
+            page.rows.push(row);
+        }
+    }
+    Ok(page)
+}
+
+fn prefix_of(what: u8, by: &EndedBy) -> Vec<u8> {
+    match by {
+        EndedBy::All => prefix(what, ALL, &[]),
+        EndedBy::Owner(project) if what == LEASE => prefix(what, OWNER, project.as_bytes()),
+        EndedBy::Project(project) | EndedBy::Owner(project) => prefix(what, PROJECT, project.as_bytes()),
+        EndedBy::Node(node) => prefix(what, NODE, node.0.as_bytes()),
+        EndedBy::Offer(offer) => prefix(what, CLAIMED, offer.0.as_bytes()),
+    }
+}
+
+/// A walk backwards over the entries by one thing.
+struct Walk<'a> {
+    entries: Range<'a, &'static [u8], &'static [u8]>,
+    head: Option<EndedPlace>,
+}
+
+impl<'a> Walk<'a> {
+    fn begin(entries: Range<'a, &'static [u8], &'static [u8]>) -> Result<Walk<'a>, Fault> {
+        let mut walk = Walk { entries, head: None };
+        walk.advance()?;
+        Ok(walk)
+    }
+
+    fn advance(&mut self) -> Result<(), Fault> {
+        self.head = match self.entries.next_back() {
+            None => None,
+            Some(entry) => {
+                let (key, _) = entry?;
+                let place = key.value().last_chunk::<PLACE>().copied().map(EndedPlace);
+                Some(place.ok_or_else(|| Fault::Damaged("an entry of an ended lease is too short".into()))?)
+            }
+        };
+        Ok(())
+    }
+}
