@@ -7,5 +7,6 @@
 pub mod dhcp;
 pub mod ipmi;
 pub mod ipxe;
+pub mod ovsdb;
 pub mod redfish;
 pub mod tftp;
