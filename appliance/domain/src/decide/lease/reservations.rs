@@ -1,0 +1,76 @@
+//! Reservations: leases of several nodes that are made, moved and given back as one, or not at all.
+
+use crate::command::Answer;
+use crate::decide::Room;
+use crate::id::{JobId, LeaseId, NodeId, OfferId, ReservationId};
+use crate::lease::{Lease, NewLease, Terms};
+use crate::refusal::Refusal;
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl Room<'_> {
+    pub(super) fn reserve(
+        &mut self,
+        id: ReservationId,
+        claims: &[(LeaseId, OfferId)],
+        wanted: &NewLease,
+        terms: &Terms,
+    ) -> Result<Answer, Refusal> {
+        if self.view.lease.group(id).next().is_some() {
+            return Err(Refusal::Exists { what: "A reservation with UUID", name: id.to_string() });
+        }
+        if claims.is_empty() {
+            return Err(Refusal::Invalid("A reservation of no node reserves nothing: name how many you need.".into()));
+        }
+        // Each claim is decided on what was before all of them, which is right as long as no two are of one node.
+        let mut nodes: BTreeSet<NodeId> = BTreeSet::new();
+        let mut ids = BTreeSet::new();
+        for (lease, offer) in claims {
+            if !ids.insert(lease) || !nodes.insert(self.offer(*offer)?.node) {
+                return Err(Refusal::Invalid("A reservation has each node and each lease once.".into()));
+            }
+        }
+        let wanted = NewLease { group: Some(id), ..wanted.clone() };
+        let mut answer = Answer::Done;
+        for (lease, offer) in claims {
+            answer = self.claim_offer(*lease, *offer, &wanted, terms)?;
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn change_group_end(
+        &mut self,
+        id: ReservationId,
+        end: Timestamp,
+        terms: &Terms,
+    ) -> Result<Answer, Refusal> {
+        let mut answer = Answer::Done;
+        for lease in self.group(id)? {
+            answer = self.change_end(lease.id, lease.revision, end, terms)?;
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn end_group(&mut self, id: ReservationId, jobs: &[JobId]) -> Result<Answer, Refusal> {
+        let leases = self.group(id)?;
+        if jobs.len() < leases.len() {
+            return Err(Refusal::Conflict { what: "Reservation", name: id.to_string() });
+        }
+        let mut answer = Answer::Done;
+        for (lease, job) in leases.iter().zip(jobs) {
+            answer = self.end_lease(lease.id, *job)?;
+        }
+        Ok(answer)
+    }
+
+    /// Those of the group that have not come to their end.
+    fn group(&self, id: ReservationId) -> Result<Vec<Arc<Lease>>, Refusal> {
+        let leases = self.view.lease.group(id).filter(|lease| !lease.state.is_ending());
+        let leases: Vec<_> = leases.cloned().collect();
+        match leases.is_empty() {
+            true => Err(Refusal::NotFound { what: "Reservation", name: id.to_string() }),
+            false => Ok(leases),
+        }
+    }
+}
