@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 
 const KILLS: u32 = 20;
+/// After so many kills another folder: each look at what is left reads all of it, so that its time grows with the kills.
+const KILLS_OF_A_FOLDER: u32 = 25;
 /// The folder the writer works on.
 const WRITER: &str = "LEASEHOLD_TEST_WRITER";
 /// Where the numbers of the writer's new nodes begin.
@@ -118,9 +120,12 @@ fn start(dir: &Path, first: u128) -> Child {
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
     let kills = std::env::var("LEASEHOLD_KILLS").ok().map_or(KILLS, |text| text.parse().expect("a number of kills"));
-    let dir = tempfile::tempdir().expect("a folder");
+    let mut dir = tempfile::tempdir().expect("a folder");
     let mut acknowledged = Acknowledged::default();
     for kill in 0..kills {
+        if kill % KILLS_OF_A_FOLDER == 0 {
+            (dir, acknowledged) = (tempfile::tempdir().expect("a folder"), Acknowledged::default());
+        }
         let mut child = Killed(start(dir.path(), u128::from(kill + 1) * 10_000_000));
         let mut lines = BufReader::new(child.0.stdout.take().expect("a pipe")).lines();
         // The number of acknowledgements to wait for differs from kill to kill; what is under way then is chance.
