@@ -190,6 +190,8 @@ pub enum NoBoot {
     NotBooting,
     #[error("node {node} has no job that wants it to boot from the network; it goes on to its disk")]
     NoJob { node: String },
+    #[error("node {node} is in quarantine: it was not proven that it was wiped after its last lease, and it stays off")]
+    Quarantine { node: String },
     #[error(
         "port {mac} of node {node} is not meant for booting (pxe_enabled is false): set it, or boot from another port"
     )]
@@ -223,6 +225,7 @@ pub fn boot_need(view: &View, mac: Mac, unknown: UnknownMachines) -> BootNeed {
         };
     };
     match view.running_job(node).filter(|job| job.wants_agent()) {
+        None if node.is_in_quarantine() => BootNeed::Nothing(NoBoot::Quarantine { node: node.title() }),
         None => BootNeed::Nothing(NoBoot::NoJob { node: node.title() }),
         Some(_) if !port.settings.pxe_enabled => BootNeed::Nothing(NoBoot::PortDisabled { node: node.title(), mac }),
         Some(job) => BootNeed::Agent { node: node.clone(), job: job.clone() },
@@ -235,7 +238,10 @@ pub fn boot_need(view: &View, mac: Mac, unknown: UnknownMachines) -> BootNeed {
 pub fn boot_file(need: &BootNeed, client: &BootClient, mac: Mac, source: &BootSource) -> Result<BootFile, NoBoot> {
     match need {
         _ if *client == BootClient::None => Err(NoBoot::NotBooting),
-        BootNeed::Agent { .. } | BootNeed::Notice => loader_file(client, mac, source),
+        // The loader's script keeps one in quarantine from its disk.
+        BootNeed::Agent { .. } | BootNeed::Notice | BootNeed::Nothing(NoBoot::Quarantine { .. }) => {
+            loader_file(client, mac, source)
+        }
         BootNeed::Nothing(why @ (NoBoot::NoJob { .. } | NoBoot::PortDisabled { .. })) if client.insists() => {
             loader_file(client, mac, source).map_err(|_| why.clone())
         }
@@ -323,6 +329,8 @@ pub enum BootScript {
     Disk { title: String },
     /// Tells at the screen why it does not boot, then goes on to the next boot device.
     Refuse { text: String },
+    /// Tells, and starts nothing: the machine is to be off.
+    Stay { text: String },
 }
 
 /// The script for the machine with this MAC address. `token` makes the boot secret of a job: it is asked only when the
@@ -356,6 +364,7 @@ pub fn boot_script(
         BootNeed::Nothing(NoBoot::NoJob { node }) => {
             BootScript::Disk { title: format!("node {node} boots from its disk") }
         }
+        BootNeed::Nothing(why @ NoBoot::Quarantine { .. }) => BootScript::Stay { text: capital(&why.to_string()) },
         BootNeed::Nothing(why) => BootScript::Refuse { text: capital(&why.to_string()) },
     }
 }

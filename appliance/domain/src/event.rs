@@ -116,6 +116,9 @@ pub enum What {
     /// A lease became this.
     LeaseChanged {
         lease: LeaseId,
+        /// What it was before; `None`: it is new.
+        #[serde(default)]
+        from: Option<LeaseState>,
         state: LeaseState,
         /// What is so; of a lease that was lengthened or shortened too.
         span: Span,

@@ -254,6 +254,9 @@ pub struct Job {
 /// What the timeline says of an inventory that was waited for.
 pub const INVENTORY_ARRIVED: &str = "the inventory arrived";
 
+/// What the names of steps begin with that wipe all disks.
+const ERASE: &str = "erase_devices";
+
 /// The version of the lists in [`plan`].
 pub const JOB_VERSION: u32 = 1;
 
@@ -292,6 +295,17 @@ impl Job {
     /// The step that runs or comes next; `None` when all are done.
     pub fn current(&self) -> Option<&StepRecord> {
         self.steps.iter().find(|step| step.state != StepState::Done)
+    }
+
+    /// Its steps have wiped the machine's disks: by the automatic wipe, or because its user named that. After the last of
+    /// them, for his list may go on with another start.
+    pub fn has_wiped(&self) -> bool {
+        let done = |step: &StepRecord| step.name != StepName::Wipe || step.state == StepState::Done;
+        let erases =
+            |step: &Value| step.get("step").and_then(Value::as_str).is_some_and(|name| name.starts_with(ERASE));
+        let listed = self.listed();
+        // An image follows.
+        self.kind != JobKind::Deploy && self.steps.iter().all(done) && (listed.is_empty() || listed.iter().any(erases))
     }
 
     /// The job still has work to do.

@@ -195,6 +195,16 @@ impl Node {
         Standing { state: self.provision_state, target: self.target_provision_state }
     }
 
+    /// Nobody gets it before a wipe of it was proven.
+    pub fn is_in_quarantine(&self) -> bool {
+        self.fault.as_deref() == Some(QUARANTINE)
+    }
+
+    /// What stays of the fault when somebody sets or ends maintenance: that the node was not proven to be clean.
+    pub(crate) fn lasting_fault(&self) -> Option<String> {
+        self.fault.clone().filter(|fault| fault == QUARANTINE)
+    }
+
     /// The name if it has one, else the UUID: what messages call the node.
     pub fn title(&self) -> String {
         self.settings.name.clone().unwrap_or_else(|| self.id.to_string())

@@ -154,8 +154,13 @@ impl Room<'_> {
                 }
             }
             StepName::PowerOff => self.set_power(node, PowerState::Off),
-            // A lessee may have his machine wiped; it is still his, and what he may change beside its disks is not reset.
-            StepName::Wipe => node.wiped = node.lease.is_none(),
+            StepName::Wipe if job.has_wiped() => {
+                // A lessee may have his machine wiped; it is still his, and what he may change beside its disks is not reset.
+                node.wiped = node.lease.is_none();
+                if node.wiped && node.is_in_quarantine() {
+                    node.fault = None;
+                }
+            }
             StepName::PowerOn | StepName::PowerCycle => self.set_power(node, PowerState::On),
             StepName::ChangePower => {
                 if let JobKind::Power(target) = job.kind {
@@ -203,7 +208,7 @@ impl Room<'_> {
         let cleaning = matches!(node.provision_state, ProvisionState::Cleaning | ProvisionState::CleanWait);
         if cleaning && let Some(reason) = &failure {
             node.maintenance = true;
-            node.fault = Some(CLEAN_FAILURE.into());
+            node.fault = node.lasting_fault().or(Some(CLEAN_FAILURE.into()));
             node.maintenance_reason = Some(format!("Cleaning failed: {reason}"));
             self.tell(node, What::Maintenance { on: true, reason: node.maintenance_reason.clone() });
         }

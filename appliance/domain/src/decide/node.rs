@@ -91,7 +91,8 @@ impl Room<'_> {
     pub(super) fn set_maintenance(&mut self, id: NodeId, on: bool, reason: Option<&str>) -> Result<Answer, Refusal> {
         let node = self.node(id)?;
         let reason = reason.filter(|_| on).map(str::to_owned);
-        let changed = Node { maintenance: on, maintenance_reason: reason.clone(), fault: None, ..(**node).clone() };
+        let fault = node.lasting_fault();
+        let changed = Node { maintenance: on, maintenance_reason: reason.clone(), fault, ..(**node).clone() };
         self.tell(&changed, What::Maintenance { on, reason });
         Ok(Answer::Node(self.put_node(changed)))
     }
@@ -174,7 +175,7 @@ impl Room<'_> {
             None => {
                 changed.power_state = None;
                 changed.maintenance = true;
-                changed.fault = Some(POWER_FAILURE.into());
+                changed.fault = node.lasting_fault().or(Some(POWER_FAILURE.into()));
                 let why = error.unwrap_or("its BMC does not answer");
                 changed.maintenance_reason = Some(format!("The power state cannot be read: {why}"));
             }

@@ -45,7 +45,7 @@ impl Room<'_> {
         if let Some(on) = maintenance.filter(|on| *on != node.maintenance) {
             changed.maintenance = on;
             changed.maintenance_reason = None;
-            changed.fault = None;
+            changed.fault = changed.lasting_fault();
             self.tell(&changed, What::Maintenance { on, reason: None });
         }
         Ok(Answer::Node(self.put_node(changed)))

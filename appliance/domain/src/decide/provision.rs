@@ -12,7 +12,7 @@ use crate::id::{JobId, NodeId};
 use crate::job::{JOB_VERSION, Job, JobInput, JobKind, JobState, StepRecord, plan};
 use crate::listed::plan_of_list;
 use crate::node::Node;
-use crate::power::PowerTarget;
+use crate::power::{PowerState, PowerTarget};
 use crate::provision::{Event, ProvisionState, Standing, Verb, step};
 use crate::refusal::Refusal;
 use crate::view::Change;
@@ -91,7 +91,7 @@ impl Room<'_> {
             let wipe = match verb {
                 Verb::Clean => true,
                 Verb::Deploy | Verb::Rebuild => !input.deploy_steps.is_empty(),
-                _ => changed.settings.automated_clean != Some(false),
+                _ => changed.settings.automated_clean != Some(false) || node.is_in_quarantine(),
             };
             if kind == JobKind::Deploy && !driver::is_fake(&node.settings.driver) {
                 input.image = self.image_to_deploy(&node)?;
@@ -130,6 +130,15 @@ impl Room<'_> {
             let why = node.maintenance_reason.as_deref().unwrap_or("no reason was given");
             return Err(Refusal::Invalid(format!(
                 "The {} operation can't be performed on node {title} because it's in maintenance mode ({why}).",
+                verb.name()
+            )));
+        }
+        let mends =
+            matches!(verb, Verb::Manage | Inspect | Clean | Provide | Verb::Undeploy | Verb::Abort | Verb::Unhold);
+        if node.is_in_quarantine() && !mends {
+            return Err(Refusal::Invalid(format!(
+                "The {} operation can't be performed on node {title} because it's in quarantine: it was not proven that it \
+                 was wiped after its last lease. Have it taken back once more, or cleaned.",
                 verb.name()
             )));
         }
@@ -228,6 +237,12 @@ impl Room<'_> {
         if node.settings.never_off() && matches!(target, PowerTarget::Off | PowerTarget::SoftOff) {
             return Err(Refusal::Invalid(format!(
                 "Node {} is never to be off (disable_power_off): reboot it instead.",
+                node.title()
+            )));
+        }
+        if node.is_in_quarantine() && node.maintenance && target.ends_in() == PowerState::On {
+            return Err(Refusal::Invalid(format!(
+                "Node {} is in quarantine and stays off: release it first, to mend it.",
                 node.title()
             )));
         }

@@ -65,11 +65,38 @@ pub enum LeaseCommand {
         id: LeaseId,
         job: JobId,
     },
+    /// Several nodes at once, or none of them: each claim is of another node, for the time that `wanted` names.
+    Reserve {
+        id: ReservationId,
+        claims: Vec<(LeaseId, OfferId)>,
+        wanted: Box<NewLease>,
+        terms: Terms,
+    },
+    /// All leases of the group that still go on end then.
+    ChangeGroupEnd {
+        id: ReservationId,
+        end: Timestamp,
+        terms: Terms,
+    },
+    /// All leases of the group are given back. `jobs`: ids for the jobs that take the nodes back, one for each lease.
+    EndGroup {
+        id: ReservationId,
+        jobs: Vec<JobId>,
+    },
     /// Its moment has come. One that has not come yet, or was dealt with, changes nothing.
     Tick {
         edge: Edge,
         job: JobId,
         terms: Terms,
+    },
+    /// A node in quarantine: it is taken back once more, by the job of this id.
+    Retry {
+        node: NodeId,
+        job: JobId,
+    },
+    /// A node in quarantine is its keeper's to mend. Until a wipe of it was proven nobody gets it.
+    Release {
+        node: NodeId,
     },
     /// The node may be ready for who waits for it, or may be taken from who is to have it no more.
     Settle {
@@ -88,7 +115,12 @@ impl LeaseCommand {
             LeaseCommand::Lease { .. } => "create-lease",
             LeaseCommand::ChangeEnd { .. } => "change-lease",
             LeaseCommand::End { .. } => "delete-lease",
+            LeaseCommand::Reserve { .. } => "create-reservation",
+            LeaseCommand::ChangeGroupEnd { .. } => "change-reservation",
+            LeaseCommand::EndGroup { .. } => "delete-reservation",
             LeaseCommand::Tick { .. } => "lease-edge",
+            LeaseCommand::Retry { .. } => "retry-hand-over",
+            LeaseCommand::Release { .. } => "release-from-quarantine",
             LeaseCommand::Settle { .. } => "settle-leases",
         }
     }
@@ -101,7 +133,12 @@ impl LeaseCommand {
             | LeaseCommand::Lease { id, .. }
             | LeaseCommand::ChangeEnd { id, .. }
             | LeaseCommand::End { id, .. } => id.to_string(),
-            LeaseCommand::Settle { node, .. } => node.to_string(),
+            LeaseCommand::Reserve { id, .. }
+            | LeaseCommand::ChangeGroupEnd { id, .. }
+            | LeaseCommand::EndGroup { id, .. } => id.to_string(),
+            LeaseCommand::Retry { node, .. } | LeaseCommand::Release { node } | LeaseCommand::Settle { node, .. } => {
+                node.to_string()
+            }
             LeaseCommand::Tick { edge, .. } => match edge {
                 Edge::LeaseStarts(id) | Edge::LeaseEnds(id) => id.to_string(),
                 Edge::OfferEnds(id) => id.to_string(),

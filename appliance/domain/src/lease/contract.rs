@@ -88,6 +88,11 @@ impl LeaseState {
         matches!(self, LeaseState::Expired | LeaseState::Deleted | LeaseState::Error)
     }
 
+    /// Its time has come and is not over.
+    pub fn is_present(self) -> bool {
+        matches!(self, LeaseState::WaitFulfill | LeaseState::Active)
+    }
+
     /// Its end has begun.
     pub fn is_ending(self) -> bool {
         matches!(self, LeaseState::WaitExpire | LeaseState::WaitCancel)

@@ -6,12 +6,15 @@
 
 mod command;
 mod contract;
+mod due;
 mod rows;
+pub mod search;
 mod span;
 mod terms;
 
 pub use command::{LeaseCommand, NewLease, NewOffer};
 pub use contract::{Label, Lease, LeaseState, Offer, OfferState};
+pub use due::{Due, due};
 pub use rows::{Book, Edge, LeaseKey, LeaseRow, Level};
 pub use span::{Empty, Span};
 pub use terms::Terms;

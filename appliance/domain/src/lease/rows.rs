@@ -1,7 +1,7 @@
 //! The rows of this room and what they are found by. What is over is not here: it is history, on disk only.
 
 use super::{Lease, LeaseState, Offer, Span};
-use crate::id::{LeaseId, NodeId, OfferId};
+use crate::id::{LeaseId, NodeId, OfferId, ReservationId};
 use crate::rows::{Row, RowKey, Rows, key_bytes};
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
@@ -69,6 +69,9 @@ pub struct Book {
     lease_projects: OrdSet<(String, LeaseId)>,
     lease_owners: OrdSet<(String, LeaseId)>,
     claimed: OrdSet<(OfferId, LeaseId)>,
+    grouped: OrdSet<(ReservationId, LeaseId)>,
+    /// Those whose time has come and is not over.
+    present: OrdSet<(Level, LeaseId)>,
     ending: OrdSet<(NodeId, LeaseId)>,
     edges: OrdSet<(Timestamp, Edge)>,
 }
@@ -144,6 +147,18 @@ impl Book {
         self.claimed.range(range).filter_map(|(_, id)| self.leases.get(id))
     }
 
+    /// The leases that were reserved together.
+    pub fn group(&self, id: ReservationId) -> impl Iterator<Item = &Arc<Lease>> {
+        self.grouped.range((id, FIRST_LEASE)..=(id, LAST_LEASE)).filter_map(|(_, id)| self.leases.get(id))
+    }
+
+    /// The offers of this node, on whatever level.
+    pub fn offers_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Offer>> {
+        let first = ((node, None), Timestamp::MIN, FIRST_OFFER);
+        let last = ((node, Some(LAST_LEASE)), Timestamp::MAX, LAST_OFFER);
+        self.level_offers.range(first..=last).filter_map(|((_, _, id), _)| self.offers.get(id))
+    }
+
     /// The offers of this level that meet `span`, in the order of their starts.
     pub fn offers_meeting(&self, level: Level, span: Span) -> impl Iterator<Item = &Arc<Offer>> {
         meeting(&self.level_offers, level, span, FIRST_OFFER).filter_map(|(id, _)| self.offers.get(&id))
@@ -167,14 +182,12 @@ impl Book {
         offer.span.without(&taken)
     }
 
-    /// The lease that the node should be under at this moment: its time has come, and every one above it is active.
-    pub fn wanted(&self, node: NodeId, now: Timestamp) -> Option<&Arc<Lease>> {
-        let after = now.saturating_add(jiff::SignedDuration::from_nanos(1)).unwrap_or(now);
+    /// The lease that the node should be under: its time has come, and every one above it is active. By what was recorded,
+    /// not by the clock: one that is set back takes nothing from anybody.
+    pub fn wanted(&self, node: NodeId) -> Option<&Arc<Lease>> {
         let mut found: Option<&Arc<Lease>> = None;
         loop {
-            let level = (node, found.map(|lease| lease.id));
-            let present = |lease: &&Arc<Lease>| matches!(lease.state, LeaseState::WaitFulfill | LeaseState::Active);
-            match self.begun(level, after).find(present) {
+            match self.present((node, found.map(|lease| lease.id))) {
                 None => return found,
                 Some(lease) if lease.state == LeaseState::WaitFulfill => return Some(lease),
                 Some(lease) => found = Some(lease),
@@ -182,10 +195,16 @@ impl Book {
         }
     }
 
-    /// Those of this level that begin before `end`, whatever has become of their end.
-    fn begun(&self, level: Level, end: Timestamp) -> impl Iterator<Item = &Arc<Lease>> {
-        let range = self.level_leases.range((level, Timestamp::MIN, FIRST_LEASE)..(level, end, FIRST_LEASE));
-        range.filter_map(|((_, _, id), _)| self.leases.get(id))
+    /// The lease of this level whose time has come and is not over.
+    pub fn present(&self, level: Level) -> Option<&Arc<Lease>> {
+        let mut ids = self.present.range((level, FIRST_LEASE)..=(level, LAST_LEASE));
+        ids.find_map(|(_, id)| self.leases.get(id))
+    }
+
+    /// The nodes that are leased now, or are being taken back, in their order; one may be there more than once.
+    pub fn engaged(&self) -> impl Iterator<Item = NodeId> {
+        let present = self.present.iter().map(|((node, _), _)| *node);
+        present.chain(self.ending.iter().map(|(node, _)| *node))
     }
 
     /// The leases of this node, on whatever level, whose node is being taken back.
@@ -253,6 +272,10 @@ impl Book {
         self.lease_projects.insert((lease.project.clone(), lease.id));
         self.lease_owners.insert((lease.owner.clone(), lease.id));
         self.claimed.extend(lease.offer.map(|offer| (offer, lease.id)));
+        self.grouped.extend(lease.group.map(|group| (group, lease.id)));
+        if lease.state.is_present() {
+            self.present.insert((level, lease.id));
+        }
         if lease.state.is_ending() {
             self.ending.insert((lease.node, lease.id));
         }
@@ -271,6 +294,10 @@ impl Book {
         if let Some(offer) = old.offer {
             self.claimed.remove(&(offer, id));
         }
+        if let Some(group) = old.group {
+            self.grouped.remove(&(group, id));
+        }
+        self.present.remove(&((old.node, old.parent), id));
         self.ending.remove(&(old.node, id));
         if let Some(edge) = edge_of(&old) {
             self.edges.remove(&edge);

@@ -119,6 +119,7 @@ fn written(script: &BootScript) -> Result<ipxe::Script, BadWord> {
             Command::When(Condition::Platform(Platform::Bios), vec![Command::BootDisk]),
             Command::Leave,
         ],
+        BootScript::Stay { text } => vec![Command::Echo(Text::new(text)), Command::Stay],
         BootScript::Refuse { text } => {
             vec![Command::Echo(Text::new(text)), Command::Sleep { seconds: 10 }, Command::Leave]
         }

@@ -85,6 +85,8 @@ pub enum Command {
     BootDisk,
     /// Back to the firmware, which goes on to its next boot device.
     Leave,
+    /// Switches the machine off, where iPXE can; else it stays here for good.
+    Stay,
     /// Waits, so that a person can read.
     Sleep { seconds: u16 },
     /// The block runs where the condition holds.
@@ -150,6 +152,14 @@ impl Writer {
             Command::BootDisk => self.line(format_args!("sanboot --no-describe --drive 0x80")),
             // Not 0: some firmware takes a success for "the system was started and ended" and stops at its menu.
             Command::Leave => self.line(format_args!("exit 1")),
+            Command::Stay => {
+                let label = self.labels;
+                self.labels += 1;
+                self.line(format_args!("poweroff ||"));
+                self.line(format_args!(":stay{label}"));
+                self.line(format_args!("sleep 3600"));
+                self.line(format_args!("goto stay{label}"));
+            }
             Command::Sleep { seconds } => self.line(format_args!("sleep {seconds}")),
             Command::When(condition, block) => {
                 let label = self.labels;
@@ -192,6 +202,7 @@ mod tests {
             Command::When(Condition::Platform(Platform::Bios), vec![Command::BootDisk]),
             Command::Sleep { seconds: 5 },
             Command::Boot,
+            Command::Stay,
             Command::Leave,
         ]);
         assert_eq!(
@@ -208,6 +219,10 @@ mod tests {
              :after1\n\
              sleep 5\n\
              boot\n\
+             poweroff ||\n\
+             :stay2\n\
+             sleep 3600\n\
+             goto stay2\n\
              exit 1\n"
         );
     }

@@ -135,7 +135,8 @@ impl World {
         let edges: Vec<_> = self.view.lease.edges_until(self.now).collect();
         for (_, edge) in edges {
             let job = JobId(self.id());
-            self.give(Command::Lease(LeaseCommand::Tick { edge, job, terms: Terms::default() })).expect("never refused");
+            self.give(Command::Lease(LeaseCommand::Tick { edge, job, terms: Terms::default() }))
+                .expect("never refused");
         }
         if self.view.lease.edges_until(self.now).next().is_some() {
             // What begins only after something else has ended.
@@ -149,7 +150,7 @@ impl World {
     }
 
     fn wait(&mut self, hours: i64) {
-        self.now = self.now + SignedDuration::from_hours(hours);
+        self.now += SignedDuration::from_hours(hours);
     }
 
     fn offer(&mut self, project: &str, start: i64, end: i64) -> Result<OfferId, Refusal> {
@@ -386,7 +387,7 @@ proptest! {
             world.work_all();
         }
         prop_assert_eq!(world.view.lease.edges_until(world.now).count(), 0);
-        let wanted = world.view.lease.wanted(NODE, world.now).map(|lease| (lease.id, lease.state));
+        let wanted = world.view.lease.wanted(NODE).map(|lease| (lease.id, lease.state));
         prop_assert_eq!(world.node().lease, wanted.map(|(id, _)| id));
         prop_assert!(wanted.is_none_or(|(_, state)| state == LeaseState::Active));
         prop_assert_eq!(world.view.lease.ending(NODE).count(), 0);

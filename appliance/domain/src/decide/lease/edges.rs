@@ -8,7 +8,7 @@ use crate::decide::Room;
 use crate::event::What;
 use crate::id::{JobId, LeaseId, NodeId};
 use crate::job::{JobInput, JobKind};
-use crate::lease::{Edge, Lease, LeaseState, Offer, OfferState, Terms};
+use crate::lease::{Due, Edge, Lease, LeaseState, Offer, OfferState, Terms, due};
 use crate::node::{Node, QUARANTINE};
 use crate::provision::{Event, ProvisionState, step};
 use crate::refusal::Refusal;
@@ -44,10 +44,7 @@ impl Room<'_> {
                     return Ok(Answer::Done);
                 };
                 let (offer, node) = ((**offer).clone(), self.node(offer.node)?.clone());
-                return Ok(self.put_offer(
-                    &node,
-                    Offer { state: OfferState::Expired, updated_at: Some(now), ..offer },
-                ));
+                return Ok(self.put_offer(&node, Offer { state: OfferState::Expired, updated_at: Some(now), ..offer }));
             }
             Edge::LeaseStarts(id) | Edge::LeaseEnds(id) => self.view.lease.lease(id),
         };
@@ -107,53 +104,52 @@ impl Room<'_> {
     pub(in crate::decide) fn settle(&mut self, id: NodeId, job: Option<JobId>) {
         let view = self.seen();
         let Some(node) = view.node(id) else { return };
+        match (due(&view, id), job) {
+            (Due::Record, _) => self.is_back(&view, node),
+            (Due::HandOver, Some(job)) => self.hand_over(&view, (**node).clone(), job),
+            (Due::HandOver, None) | (Due::Nothing, _) => {}
+        }
+    }
+
+    /// The node is back and wiped.
+    fn is_back(&mut self, view: &View, node: &Node) {
         let now = self.context.now;
-        let wanted = view.lease.wanted(id, now).cloned();
-        let ending: Vec<_> = view.lease.ending(id).cloned().collect();
-        if ending.is_empty() && node.lease == wanted.as_ref().map(|lease| lease.id) {
+        for lease in view.lease.ending(node.id) {
+            let state = over(lease.state);
+            self.put_changed(lease, |lease| {
+                lease.state = state;
+                lease.expired_at = Some(now);
+            });
+        }
+        let Some(wanted) = view.lease.wanted(node.id) else { return };
+        if node.provision_state != ProvisionState::Available || node.maintenance {
             return;
         }
-        let free = node.job.is_none() && node.lease.is_none() && node.provision_state == ProvisionState::Available;
-        if free && node.wiped && !node.maintenance {
-            for lease in ending {
-                let state = over(lease.state);
-                self.put_changed(&lease, |lease| {
-                    lease.state = state;
-                    lease.expired_at = Some(now);
-                });
-            }
-            let mut changed = (**node).clone();
-            give(&mut changed, wanted.as_deref());
-            self.tell(&changed, What::NodeChanged);
-            self.put_node(changed);
-            if let Some(lease) = wanted.filter(|lease| lease.state == LeaseState::WaitFulfill) {
-                self.put_changed(&lease, |lease| {
-                    lease.state = LeaseState::Active;
-                    lease.fulfilled_at = Some(now);
-                });
-            }
-            return;
+        let mut changed = node.clone();
+        give(&mut changed, Some(wanted));
+        self.tell(&changed, What::NodeChanged);
+        self.put_node(changed);
+        if wanted.state == LeaseState::WaitFulfill {
+            self.put_changed(wanted, |lease| {
+                lease.state = LeaseState::Active;
+                lease.fulfilled_at = Some(now);
+            });
         }
-        // Who is to have it no more loses it whatever state it is in; who is to get it waits until it is in order.
-        let leaves = node.lease.is_some();
-        let running = view.running_job(node).cloned();
-        let kept = !leaves && (node.maintenance || node.settings.protected);
-        if kept || running.as_ref().is_some_and(|job| job.kind == JobKind::HandOver) {
-            return;
-        }
-        let Some(job) = job else { return };
+    }
+
+    /// Begins the job that takes the node from whoever has it, and wipes it.
+    pub(super) fn hand_over(&mut self, view: &View, mut node: Node, job: JobId) {
         let Ok(next) = step(node.standing(), Event::HandOver) else { return };
-        let mut changed = (**node).clone();
-        if let Some(running) = running {
+        if let Some(running) = view.running_job(&node).cloned() {
             self.supersede(&running, "a lease's end or begin");
         }
-        give(&mut changed, None);
-        changed.last_error = None;
-        changed.target_power_state = None;
-        self.detach_all(&changed);
-        self.move_to(&mut changed, next);
-        self.start_job(&mut changed, job, JobKind::HandOver, true, JobInput::default());
-        self.put_node(changed);
+        give(&mut node, None);
+        node.last_error = None;
+        node.target_power_state = None;
+        self.detach_all(&node);
+        self.move_to(&mut node, next);
+        self.start_job(&mut node, job, JobKind::HandOver, true, JobInput::default());
+        self.put_node(node);
     }
 
     /// A job of the node is over. Where the node could not be taken back it is in quarantine: nobody gets it, and those

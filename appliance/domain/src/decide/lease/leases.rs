@@ -4,6 +4,7 @@ use super::{level_of, must_lie_within};
 use crate::command::Answer;
 use crate::decide::Room;
 use crate::id::{LeaseId, NodeId, OfferId};
+use crate::lease::search::is_within;
 use crate::lease::{Lease, LeaseState, NewLease, Span, Terms};
 use crate::refusal::Refusal;
 use jiff::Timestamp;
@@ -19,7 +20,8 @@ impl Room<'_> {
     ) -> Result<Answer, Refusal> {
         self.must_be_new(id)?;
         let (offer, now) = (self.offer(offer)?, self.context.now);
-        if let Some(meant) = offer.lessee.as_deref().filter(|meant| !self.is_within(&wanted.project, meant)) {
+        let directory = &self.view.identity;
+        if let Some(meant) = offer.lessee.as_deref().filter(|meant| !is_within(directory, &wanted.project, meant)) {
             return Err(Refusal::Forbidden(format!("Offer {} is for project {meant} and those below it.", offer.id)));
         }
         let node = self.node(offer.node)?.clone();
@@ -86,7 +88,7 @@ impl Room<'_> {
         must_lie_within(span, parent.as_ref())?;
         self.must_hold_what_is_under(&lease, span)?;
         let (node, level) = (self.node(lease.node)?.clone(), (lease.node, lease.parent));
-        if let Some(more) = Span::new(lease.span.end, end).ok() {
+        if let Ok(more) = Span::new(lease.span.end, end) {
             // The offer that it was claimed from is not in its own lease's way; beyond that offer others are.
             let offer = lease.offer.and_then(|offer| self.view.lease.offer(offer));
             match offer {

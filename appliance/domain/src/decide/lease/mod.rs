@@ -3,25 +3,26 @@
 //! In: what owners and lessees ask for, under terms. Out: rows and events, or the range that is in the way. Whose node
 //! it is and who may ask was told by policy before; here it is only whether it can be.
 
+#[cfg(test)]
+mod edge_tests;
 mod edges;
 mod leases;
 mod offers;
-#[cfg(test)]
-mod edge_tests;
+mod quarantine;
+mod reservations;
 #[cfg(test)]
 mod tests;
 
 use super::Room;
 use crate::command::Answer;
 use crate::event::{Event, What};
-use crate::id::{LeaseId, NodeId, OfferId, ProjectId};
+use crate::id::{LeaseId, NodeId, OfferId};
 use crate::lease::{Lease, LeaseCommand, LeaseRow, LeaseState, Level, Offer, Span, Terms};
 use crate::node::{Node, NodeSettings};
 use crate::refusal::Refusal;
 use crate::rows::Rows;
 use crate::view::Change;
 use std::sync::Arc;
-use uuid::Uuid;
 
 impl Room<'_> {
     pub(super) fn lease_command(&mut self, command: &LeaseCommand) -> Result<Answer, Refusal> {
@@ -33,6 +34,11 @@ impl Room<'_> {
             LeaseCommand::ChangeEnd { id, revision, end, terms } => self.change_end(*id, *revision, *end, terms),
             LeaseCommand::End { id, job } => self.end_lease(*id, *job),
             LeaseCommand::Tick { edge, job, terms } => self.tick(*edge, *job, terms),
+            LeaseCommand::Reserve { id, claims, wanted, terms } => self.reserve(*id, claims, wanted, terms),
+            LeaseCommand::ChangeGroupEnd { id, end, terms } => self.change_group_end(*id, *end, terms),
+            LeaseCommand::EndGroup { id, jobs } => self.end_group(*id, jobs),
+            LeaseCommand::Retry { node, job } => self.retry_hand_over(*node, *job),
+            LeaseCommand::Release { node } => self.release(*node),
             LeaseCommand::Settle { node, job } => {
                 self.settle(*node, Some(*job));
                 Ok(Answer::Done)
@@ -76,9 +82,7 @@ impl Room<'_> {
     /// A node that goes takes no offer and no lease with it.
     pub(in crate::decide) fn must_be_unleased(&self, node: &Node) -> Result<(), Refusal> {
         match self.first_under(node) {
-            Some(what) => {
-                Err(Refusal::InUse(format!("Node {} is offered or leased: end {what} first.", node.title())))
-            }
+            Some(what) => Err(Refusal::InUse(format!("Node {} is offered or leased: end {what} first.", node.title()))),
             None => Ok(()),
         }
     }
@@ -114,10 +118,8 @@ impl Room<'_> {
     /// The leases that are active on the node, each a part of the one before it.
     fn chain(&self, node: NodeId) -> Vec<Arc<Lease>> {
         let active = |above: Option<LeaseId>| {
-            let leases = self.view.lease.leases_meeting((node, above), Span::ALL);
-            leases
-                .take_while(|lease| lease.span.start <= self.context.now)
-                .find(|lease| lease.state == LeaseState::Active)
+            let present = self.view.lease.present((node, above));
+            present.filter(|lease| lease.state == LeaseState::Active)
         };
         let below = |lease: &Arc<Lease>| active(Some(lease.id)).cloned();
         std::iter::successors(active(None).cloned(), below).collect()
@@ -142,6 +144,7 @@ impl Room<'_> {
         apart_from: Option<LeaseId>,
         offers: bool,
     ) -> Result<(), Refusal> {
+        self.must_not_be_in_quarantine(node)?;
         let book = &self.view.lease;
         let lease = book.leases_meeting(level, span).find(|other| Some(other.id) != apart_from);
         let taken = lease.map(|lease| ("leased", lease.span));
@@ -153,13 +156,6 @@ impl Room<'_> {
                 node.title()
             ))),
         }
-    }
-
-    /// The project is the one that is meant, or stands somewhere below it.
-    fn is_within(&self, project: &str, meant: &str) -> bool {
-        let above = Uuid::parse_str(project).ok().map(ProjectId);
-        let above = above.into_iter().flat_map(|id| self.view.identity.ancestors(id));
-        project == meant || above.into_iter().any(|above| above.id.to_string() == meant)
     }
 
     fn put_offer(&mut self, node: &Node, offer: Offer) -> Answer {
@@ -178,16 +174,26 @@ impl Room<'_> {
 
     fn put_lease(&mut self, lease: Lease) -> Answer {
         let (state, span, reason) = (lease.state, lease.span, lease.reason.clone());
+        let from = self.state_so_far(lease.id);
         self.events.push(Event {
             at: self.context.now,
             node: Some(lease.node),
             owner: Some(lease.owner.clone()),
             lessee: Some(lease.project.clone()),
-            what: What::LeaseChanged { lease: lease.id, state, span, reason },
+            what: What::LeaseChanged { lease: lease.id, from, state, span, reason },
         });
         let row = LeaseRow::Lease(Arc::new(lease));
         self.changes.push(Change::Lease(Rows::Put(row.clone())));
         Answer::Lease(row)
+    }
+
+    /// What a lease is with what this decision has changed so far.
+    fn state_so_far(&self, id: LeaseId) -> Option<LeaseState> {
+        let changed = self.changes.iter().rev().find_map(|change| match change {
+            Change::Lease(Rows::Put(LeaseRow::Lease(lease))) if lease.id == id => Some(lease.state),
+            _ => None,
+        });
+        changed.or_else(|| self.view.lease.lease(id).map(|lease| lease.state))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::command::{Actor, Answer, Command, Context};
 use crate::decide::decide;
-use crate::id::{LeaseId, NodeId, OfferId};
+use crate::id::{JobId, LeaseId, NodeId, OfferId, ReservationId};
 use crate::lease::{Lease, LeaseCommand, LeaseRow, LeaseState, NewLease, NewOffer, Offer, Span, Terms};
 use crate::node::{Node, NodeSettings};
 use crate::refusal::Refusal;
@@ -71,6 +71,11 @@ impl World {
         let wanted = self.wanted(times);
         let (id, offer, terms) = (lease_id(number), offer_id(offer), self.terms);
         lease(self.does(LeaseCommand::Claim { id, offer, wanted, terms }))
+    }
+
+    fn claim_of(&mut self, number: u128, offer: OfferId, times: (i64, i64)) -> Result<Arc<Lease>, Refusal> {
+        let (wanted, terms) = (self.wanted(Some(times)), self.terms);
+        lease(self.does(LeaseCommand::Claim { id: lease_id(number), offer, wanted, terms }))
     }
 
     fn lease(&mut self, number: u128, owner: &str, times: Option<(i64, i64)>) -> Result<Arc<Lease>, Refusal> {
@@ -284,4 +289,60 @@ proptest! {
             prop_assert_eq!(edges, open + leases.iter().filter(|lease| lease.edge().is_some()).count());
         }
     }
+}
+
+/// Another node of the owner's, offered from hour 0 to 1000; gives its offer.
+fn another(world: &mut World, number: u128) -> OfferId {
+    let id = NodeId(Uuid::from_u128(500 + number));
+    let settings = NodeSettings { owner: Some(OWNER.into()), ..NodeSettings::default() };
+    world.view.apply(&Change::PutNode(Arc::new(Node::enrolled(id, settings, at(0)))));
+    let wanted = NewOffer { project: OWNER.into(), end: Some(at(1000)), ..NewOffer::default() };
+    let (offer, terms) = (offer_id(number), world.terms);
+    world.does(LeaseCommand::Offer { id: offer, node: id, wanted: Box::new(wanted), terms }).expect("free");
+    offer
+}
+
+fn reserve(world: &mut World, group: u128, claims: &[(u128, OfferId)], times: (i64, i64)) -> Result<LeaseRow, Refusal> {
+    let (wanted, terms) = (world.wanted(Some(times)), world.terms);
+    let claims = claims.iter().map(|(lease, offer)| (lease_id(*lease), *offer)).collect();
+    world.does(LeaseCommand::Reserve { id: ReservationId(Uuid::from_u128(group)), claims, wanted, terms })
+}
+
+#[test]
+fn a_reservation_has_all_of_its_nodes_or_none() {
+    let mut world = World::new();
+    let offers = [11, 12, 13].map(|number| another(&mut world, number));
+    reserve(&mut world, 1, &[(1, offers[0]), (2, offers[1])], (10, 20)).expect("both are free");
+    let group = ReservationId(Uuid::from_u128(1));
+    assert_eq!(world.view.lease.group(group).count(), 2);
+    in_use(reserve(&mut world, 2, &[(3, offers[2]), (4, offers[1])], (15, 25)));
+    assert!(world.view.lease.lease(lease_id(3)).is_none(), "nor the one that was free");
+    let twice = reserve(&mut world, 2, &[(3, offers[2]), (4, offers[2])], (15, 25));
+    assert!(matches!(twice, Err(Refusal::Invalid(_))), "{twice:?}");
+    let again = reserve(&mut world, 1, &[(5, offers[2])], (15, 25));
+    assert!(matches!(again, Err(Refusal::Exists { .. })), "{again:?}");
+    let none = reserve(&mut world, 3, &[], (15, 25));
+    assert!(matches!(none, Err(Refusal::Invalid(_))), "{none:?}");
+}
+
+#[test]
+fn a_reservation_is_moved_and_given_back_as_one() {
+    let mut world = World::new();
+    let offers = [11, 12].map(|number| another(&mut world, number));
+    reserve(&mut world, 1, &[(1, offers[0]), (2, offers[1])], (10, 20)).expect("both are free");
+    let (id, terms) = (ReservationId(Uuid::from_u128(1)), world.terms);
+    let ends = |world: &World| world.view.lease.group(id).map(|lease| lease.span.end).collect::<Vec<_>>();
+    world.does(LeaseCommand::ChangeGroupEnd { id, end: at(30), terms }).expect("free");
+    assert_eq!(ends(&world), [at(30); 2]);
+    let other = world.claim_of(3, offers[1], (35, 40)).expect("free");
+    in_use(world.does(LeaseCommand::ChangeGroupEnd { id, end: at(36), terms }));
+    assert_eq!(ends(&world), [at(30); 2], "one could not, so none did");
+    let jobs = |count| (0..count).map(|number| JobId(Uuid::from_u128(number))).collect::<Vec<_>>();
+    let short = world.does(LeaseCommand::EndGroup { id, jobs: jobs(1) });
+    assert!(matches!(short, Err(Refusal::Conflict { .. })), "{short:?}");
+    world.does(LeaseCommand::EndGroup { id, jobs: jobs(2) }).expect("both are given back");
+    assert_eq!(world.view.lease.group(id).count(), 0);
+    assert!(world.view.lease.lease(other.id).is_some(), "what is not of the group stays");
+    let gone = world.does(LeaseCommand::ChangeGroupEnd { id, end: at(30), terms });
+    assert!(matches!(gone, Err(Refusal::NotFound { .. })), "{gone:?}");
 }

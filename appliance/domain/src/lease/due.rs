@@ -1,0 +1,42 @@
+//! What is to be done about a node, by its leases: one look for the decision and for whoever asks for it.
+
+use crate::id::NodeId;
+use crate::job::JobKind;
+use crate::provision::{Event, ProvisionState, step};
+use crate::view::View;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// It is with whom it should be with, or something has to happen first.
+    Nothing,
+    /// It is back, and wiped: those whose leases have ended are rid of it, and whoever waits for it may have it.
+    Record,
+    /// It is to be taken from whoever has it, and wiped: by a job.
+    HandOver,
+}
+
+/// Compares who should have the node with who has it.
+pub fn due(view: &View, id: NodeId) -> Due {
+    let Some(node) = view.node(id) else { return Due::Nothing };
+    let wanted = view.lease.wanted(id).map(|lease| lease.id);
+    let ends = view.lease.ending(id).next().is_some();
+    if !ends && node.lease == wanted {
+        return Due::Nothing;
+    }
+    let back = node.job.is_none() && node.lease.is_none() && node.wiped;
+    let ready = back && node.provision_state == ProvisionState::Available && !node.maintenance;
+    if ready || (back && ends) {
+        return Due::Record;
+    }
+    // Who is to have it no more loses it whatever state it is in; who is to get it waits until it is in order.
+    let leaves = node.lease.is_some();
+    let kept = !leaves && (node.maintenance || node.settings.protected);
+    // A wipe would not make it anybody's.
+    let retired = !leaves && !ends && node.settings.retired;
+    let on_its_way = view.running_job(node).is_some_and(|job| job.kind == JobKind::HandOver);
+    match kept || retired || on_its_way || step(node.standing(), Event::HandOver).is_err() {
+        true => Due::Nothing,
+        false => Due::HandOver,
+    }
+}
