@@ -68,8 +68,9 @@ mod tests {
     use super::*;
     use jiff::Timestamp;
     use leasehold_domain::event::{Event, What};
-    use leasehold_domain::id::{JobId, NodeId};
+    use leasehold_domain::id::{JobId, LeaseId, NodeId, OfferId};
     use leasehold_domain::job::{JobKind, StepName};
+    use leasehold_domain::lease::{LeaseState, OfferState, Span};
     use leasehold_domain::node::{Node, NodeSettings, Sealed};
     use leasehold_domain::power::{PowerState, PowerTarget};
     use leasehold_domain::provision::ProvisionState;
@@ -105,6 +106,14 @@ mod tests {
             What::JobEnded { job, kind: JobKind::Deploy, ok: true, detail: None },
             What::AgentCalled { job, version: "1".into() },
             What::InventorySaved,
+            What::OfferChanged { offer: OfferId(Uuid::from_u128(8)), state: OfferState::Expired },
+            What::LeaseChanged {
+                lease: LeaseId(Uuid::from_u128(9)),
+                from: Some(LeaseState::Created),
+                state: LeaseState::WaitFulfill,
+                span: Span::ALL,
+                reason: Some("why".into()),
+            },
         ];
         for what in whats {
             let node = Some(NodeId(Uuid::from_u128(1)));

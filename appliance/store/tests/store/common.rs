@@ -6,6 +6,7 @@ use leasehold_domain::id::{JobId, NodeId, PortId};
 use leasehold_domain::identity::User;
 use leasehold_domain::image::Image;
 use leasehold_domain::job::Job;
+use leasehold_domain::lease::{Edge, Lease, Offer};
 use leasehold_domain::node::{Node, NodeSettings};
 use leasehold_domain::port::Port;
 use leasehold_domain::view::View;
@@ -82,6 +83,9 @@ pub(crate) struct Rows {
     node_ports: Vec<Vec<PortId>>,
     images: Vec<Arc<Image>>,
     users: Vec<Arc<User>>,
+    offers: Vec<Arc<Offer>>,
+    leases: Vec<Arc<Lease>>,
+    edges: Vec<(Timestamp, Edge)>,
     bindings: Vec<Arc<Binding>>,
     clients: Vec<(ClientKey, Option<Arc<Binding>>)>,
 }
@@ -97,6 +101,9 @@ pub(crate) fn rows(view: &View) -> Rows {
         node_ports: nodes.iter().map(|node| view.ports_of(node.id).map(|port| port.id).collect()).collect(),
         images: view.images().cloned().collect(),
         users: view.identity.users().cloned().collect(),
+        offers: view.lease.offers().cloned().collect(),
+        leases: view.lease.leases().cloned().collect(),
+        edges: view.lease.edges_until(Timestamp::MAX).collect(),
         clients: bindings
             .iter()
             .filter_map(|binding| binding.client())

@@ -14,4 +14,5 @@ mod behaviour;
 mod common;
 mod crash;
 mod full_disk;
+mod leases;
 mod random;
