@@ -9,6 +9,7 @@ pub mod bmcs;
 pub mod config_drive;
 pub mod diagnosis;
 pub mod images;
+pub mod leases;
 mod power_sync;
 pub mod rescue;
 mod runner;
@@ -23,6 +24,7 @@ use leasehold_domain::id::NodeId;
 use leasehold_domain::node::{Node, Sealed};
 use leasehold_domain::{Refusal, View};
 use leasehold_store::{Committed, SealError, Sealer, Store, SubmitError, Trace};
+use leases::LeaseSettings;
 use std::sync::Arc;
 use std::time::Duration;
 use tickets::Tickets;
@@ -41,6 +43,8 @@ pub struct Settings {
     /// After a restart of the appliance: how long a machine that is waited for may stay silent until it is taken to
     /// have missed its network boot, and is started again.
     pub silence_patience: Duration,
+    /// On what terms nodes are leased.
+    pub lease: LeaseSettings,
 }
 
 /// What the automatic wipe does.
@@ -71,6 +75,7 @@ impl Engine {
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(supervisor::run(self.clone()));
         tasks.spawn(power_sync::run(self.clone()));
+        tasks.spawn(leases::run(self.clone()));
         Running { tasks }
     }
 

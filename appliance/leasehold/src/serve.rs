@@ -219,6 +219,7 @@ fn engine(
         power_sync_every: Duration::from_secs(config.power.sync_seconds),
         soft_off_patience: Duration::from_secs(config.power.soft_off_seconds),
         silence_patience: Duration::from_secs(config.agent.silence_seconds),
+        lease: config.lease.settings(),
     };
     Ok(Engine {
         store: store.clone(),

@@ -249,6 +249,11 @@ impl Store {
         self.shared.view.load_full()
     }
 
+    /// The time by the store's clock, which decides when something is over.
+    pub fn now(&self) -> Timestamp {
+        (self.shared.clock)()
+    }
+
     /// The number of the present state; [`Update::snapshot`] counts on from it.
     pub fn snapshot(&self) -> u64 {
         self.shared.snapshot.load(Ordering::Acquire)

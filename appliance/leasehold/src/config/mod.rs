@@ -4,11 +4,13 @@
 //! are errors that name the nearest known one: a misspelt setting must not be a setting that silently is not there.
 
 mod keys;
+mod lease;
 mod limits;
 
 use jiff::SignedDuration;
 use leasehold_api::auth::Settings;
 use leasehold_api::policy::Source;
+use lease::Lease;
 use leasehold_engine::images::{Network, NoNetwork};
 use limits::Limits;
 use serde::Deserialize;
@@ -32,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) tenants: Tenants,
     pub(crate) cleaning: Cleaning,
+    pub(crate) lease: Lease,
     pub(crate) power: Power,
     pub(crate) agent: Agent,
     pub(crate) identity: Identity,
@@ -251,6 +254,7 @@ impl Default for Config {
             limits: Limits::default(),
             tenants: Tenants::default(),
             cleaning: Cleaning::default(),
+            lease: Lease::default(),
             power: Power::default(),
             agent: Agent::default(),
             identity: Identity::default(),
@@ -395,6 +399,7 @@ impl Config {
             return wrong("local.open_as", "address and user of clients without credentials belong together");
         }
         self.limits.check()?;
+        self.lease.check()?;
         if self.power.sync_seconds == 0 {
             return wrong("power.sync_seconds", "must be at least 1");
         }

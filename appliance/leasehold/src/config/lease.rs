@@ -1,0 +1,114 @@
+//! On what terms nodes are leased: `[lease]`.
+
+use super::ConfigError;
+use jiff::SignedDuration;
+use leasehold_domain::lease::Terms;
+use leasehold_engine::leases::LeaseSettings;
+use serde::Deserialize;
+
+/// The keys of the table.
+pub(super) const KEYS: &[&str] = &["usual_hours", "longest_hours", "depth", "patience_hours", "offers"];
+
+/// Longer is a slip of the pen, and still far from the end of time.
+const MOST_HOURS: u32 = 24 * 366 * 10;
+
+/// How long, how deep, how many.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Lease {
+    /// A lease whose end nobody names is so long.
+    pub(crate) usual_hours: u32,
+    /// No lease is longer, but an administrator's.
+    pub(crate) longest_hours: u32,
+    /// How many leases may stand above one another: 1 is that of the owner.
+    pub(crate) depth: u32,
+    /// How long a lease whose time has come waits for its node.
+    pub(crate) patience_hours: u32,
+    /// Offers of one project that may be open at a time.
+    pub(crate) offers: u32,
+}
+
+impl Default for Lease {
+    fn default() -> Lease {
+        let usual = Terms::default();
+        let hours = |length: SignedDuration| u32::try_from(length.as_hours()).unwrap_or(MOST_HOURS);
+        Lease {
+            usual_hours: hours(usual.usual),
+            longest_hours: usual.longest.map_or(MOST_HOURS, hours),
+            depth: usual.depth,
+            patience_hours: hours(usual.patience),
+            offers: u32::try_from(usual.offers).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl Lease {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |key: &str, why: String| Err(ConfigError::Value { key: format!("lease.{key}"), why });
+        let hours = [
+            ("usual_hours", self.usual_hours),
+            ("longest_hours", self.longest_hours),
+            ("patience_hours", self.patience_hours),
+        ];
+        for (key, value) in hours {
+            if !(1..=MOST_HOURS).contains(&value) {
+                return wrong(key, format!("must be 1 to {MOST_HOURS} (ten years)"));
+            }
+        }
+        if self.usual_hours > self.longest_hours {
+            return wrong("usual_hours", format!("is more than lease.longest_hours, {}", self.longest_hours));
+        }
+        if !(1..=16).contains(&self.depth) {
+            return wrong("depth", "must be 1 (nobody lets on what he has) to 16".into());
+        }
+        Ok(())
+    }
+
+    /// As the engine and the API take them.
+    pub(crate) fn settings(&self) -> LeaseSettings {
+        let hours = |hours: u32| SignedDuration::from_hours(i64::from(hours));
+        let users = Terms {
+            usual: hours(self.usual_hours),
+            longest: Some(hours(self.longest_hours)),
+            depth: self.depth,
+            patience: hours(self.patience_hours),
+            offers: usize::try_from(self.offers).unwrap_or(usize::MAX),
+        };
+        LeaseSettings { users }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use jiff::SignedDuration;
+    use leasehold_domain::lease::Terms;
+
+    fn refusal(text: &str) -> String {
+        Config::parse(text).expect_err("a refusal").to_string()
+    }
+
+    #[test]
+    fn nothing_said_is_as_esi_leap_has_it() {
+        let config = Config::parse("").expect("defaults");
+        assert_eq!(config.lease.settings().terms(false), Terms::default());
+        assert_eq!(config.lease.settings().terms(true).longest, None);
+    }
+
+    #[test]
+    fn what_is_said_holds() {
+        let config = Config::parse("[lease]\nusual_hours = 2\nlongest_hours = 3\ndepth = 1\noffers = 0").expect("terms");
+        let terms = config.lease.settings().terms(false);
+        assert_eq!((terms.usual, terms.longest), (SignedDuration::from_hours(2), Some(SignedDuration::from_hours(3))));
+        assert_eq!((terms.depth, terms.offers), (1, 0));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        assert!(refusal("[lease]\nlongest_hour = 1").contains("did you mean 'lease.longest_hours'"));
+        assert!(refusal("[lease]\nusual_hours = 0").contains("lease.usual_hours"));
+        assert!(refusal("[lease]\nusual_hours = 600").contains("lease.longest_hours, 504"));
+        assert!(refusal("[lease]\ndepth = 0").contains("lease.depth"));
+        assert!(refusal("[lease]\npatience_hours = 4000000000").contains("lease.patience_hours"));
+    }
+}
