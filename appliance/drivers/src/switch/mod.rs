@@ -1,0 +1,159 @@
+//! One face for every switch: on which VLANs a port is, set and read back.
+//!
+//! In: [`Switch`] calls from the engine, ports by the names that cables are noted with (`local_link_connection`). Out:
+//! what the switch says of the port, or a [`SwitchError`]. What a driver cannot prove it does not claim: a call that
+//! failed, or whose outcome is not known, leaves a port that counts as unsafe. A driver touches the named port only.
+
+mod error;
+pub mod ovsdb;
+
+use async_trait::async_trait;
+use std::collections::BTreeSet;
+use std::fmt;
+
+pub use error::SwitchError;
+
+/// A VLAN's number, 1 to 4094 (IEEE 802.1Q; 0 and 4095 are no VLANs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vlan(u16);
+
+impl Vlan {
+    /// `None`: there is no VLAN of that number.
+    pub fn new(number: u16) -> Option<Vlan> {
+        (1..=4094).contains(&number).then_some(Vlan(number))
+    }
+
+    /// Its number.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for Vlan {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(to)
+    }
+}
+
+/// One VLAN without tags, and others with theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    native: Vlan,
+    tagged: BTreeSet<Vlan>,
+}
+
+impl Trunk {
+    /// `None` where it would be no trunk: switches take a trunk without a list for one of all VLANs, and a VLAN comes
+    /// either with tags or without.
+    pub fn new(native: Vlan, tagged: BTreeSet<Vlan>) -> Option<Trunk> {
+        (!tagged.is_empty() && !tagged.contains(&native)).then_some(Trunk { native, tagged })
+    }
+
+    /// The VLAN of frames without a tag.
+    pub fn native(&self) -> Vlan {
+        self.native
+    }
+
+    /// The VLANs whose frames have tags.
+    pub fn tagged(&self) -> &BTreeSet<Vlan> {
+        &self.tagged
+    }
+}
+
+/// On which VLANs a port is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// On the switch's idle VLAN, which nothing else is on: the machine hears nobody.
+    Idle,
+    /// On one, without tags.
+    Access(Vlan),
+    Trunk(Trunk),
+}
+
+impl fmt::Display for Membership {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Membership::Idle => to.write_str("idle"),
+            Membership::Access(vlan) => write!(to, "VLAN {vlan}"),
+            Membership::Trunk(trunk) => {
+                let tagged: Vec<_> = trunk.tagged.iter().map(Vlan::to_string).collect();
+                write!(to, "VLAN {} and, with tags, {}", trunk.native, tagged.join(", "))
+            }
+        }
+    }
+}
+
+/// On which VLANs a switch says that a port is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actual {
+    Member(Membership),
+    /// Nothing that is set through this face; in words.
+    Other(String),
+}
+
+impl fmt::Display for Actual {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Actual::Member(membership) => membership.fmt(to),
+            Actual::Other(text) => to.write_str(text),
+        }
+    }
+}
+
+/// A port as the switch says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortState {
+    /// The name that the switch itself has for it.
+    pub name: String,
+    pub actual: Actual,
+    /// The switch keeps protected ports from hearing each other, whatever their VLANs are.
+    pub protected: bool,
+    /// Something is connected; `None`: the switch does not say.
+    pub link: Option<bool>,
+    /// Why the port does not work, or why its VLANs may not be what decides where its frames go.
+    pub trouble: Option<String>,
+}
+
+/// What a switch is, and what a person should know of how it is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    pub version: String,
+    /// Why isolation may not be what it looks like; each names a port.
+    pub warnings: Vec<String>,
+}
+
+/// A switch. Calls may be repeated: each says what is wanted, and asking twice is harmless.
+#[async_trait]
+pub trait Switch: Send + Sync {
+    /// Whether it can be reached and is what it was taken for.
+    async fn check(&self) -> Result<Checked, SwitchError>;
+    /// All ports, by name.
+    async fn ports(&self) -> Result<Vec<PortState>, SwitchError>;
+    /// One port.
+    async fn port(&self, port: &str) -> Result<PortState, SwitchError>;
+    /// Puts a port on these VLANs and on no others. `Ok`: the switch has carried it out, and says so when it is asked
+    /// afterwards. A change that somebody else made meanwhile is told, not overwritten.
+    async fn set(&self, port: &str, wanted: &Membership) -> Result<PortState, SwitchError>;
+    /// Ends what the driver holds open.
+    async fn close(&self);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_vlans_from_1_to_4094() {
+        assert_eq!([0, 4095, u16::MAX].map(Vlan::new), [None; 3]);
+        assert_eq!([1, 4094].map(|number| Vlan::new(number).map(Vlan::number)), [Some(1), Some(4094)]);
+    }
+
+    #[test]
+    fn a_trunk_without_a_list_is_none() {
+        let vlan = |number| Vlan::new(number).expect("a VLAN");
+        assert_eq!(Trunk::new(vlan(5), BTreeSet::new()), None);
+        assert_eq!(Trunk::new(vlan(5), [vlan(5), vlan(6)].into()), None);
+        let trunk = Trunk::new(vlan(5), [vlan(7), vlan(6)].into()).expect("a trunk");
+        assert_eq!(Membership::Trunk(trunk).to_string(), "VLAN 5 and, with tags, 6, 7");
+    }
+}
