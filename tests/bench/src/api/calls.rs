@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 /// One kind of call: what is sent the n-th time.
-pub(super) type Call = Box<dyn Fn(usize) -> (&'static str, String, String) + Send>;
+pub(super) type Call = Box<dyn Fn(usize) -> (&'static str, String, String) + Send + Sync>;
 
 /// The calls that both sides get.
 pub(super) struct First {

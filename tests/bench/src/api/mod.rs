@@ -6,6 +6,7 @@
 //! a lessee of ten of them, so that it shows what grows with the nodes that are not on the page.
 
 mod calls;
+mod crowd;
 mod fleet;
 
 use crate::Plan;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 const CALLS: &[Column] =
     &[column("calls/s", 0), column("CPU µs/call", 0), column("p50 µs", 0), column("p99 µs", 0), column("kB", 1)];
+const CROWD: &[Column] = &[column("calls/s", 0), column("CPU µs/call", 0), column("failed %", 1)];
 const GROWTH: &[Column] = &[column("p99 µs", 0), column("p50 µs", 0), column("CPU µs/call", 0), column("kB", 1)];
 const STARTS: &[Column] = &[column("ms", 0), column("RSS MB", 1)];
 /// More nodes than this take the peer too long: each costs it a twentieth of a second.
@@ -38,6 +40,7 @@ pub(crate) fn run(plan: &Plan, nodes: &[u32], only_growth: bool) -> Result<()> {
     let lab = Lab::new(plan)?;
     let mut starts = Figures::new("Start until ready", STARTS);
     let mut calls = Figures::new("Bare-metal API", CALLS);
+    let mut crowd = Figures::new(crowd::TITLE, CROWD);
     let mut growth =
         Figures::new("Pages as the nodes grow in number (the last column: p99 of most nodes ÷ this)", GROWTH);
     let name = |count: u32| format!("{count} nodes");
@@ -59,13 +62,9 @@ pub(crate) fn run(plan: &Plan, nodes: &[u32], only_growth: bool) -> Result<()> {
             let token = in_lab(&lab, &client, |client| client.with_token(fleet::system()))?;
             if !only_growth {
                 for (proof, client) in [(Proof::Token, &token), (Proof::Basic, &client)] {
-                    measure(
-                        plan,
-                        &lab,
-                        (&mut calls, OURS),
-                        (client, &server),
-                        &calls::first("/baremetal", proof, *count),
-                    )?;
+                    let made = calls::first("/baremetal", proof, *count);
+                    measure(plan, &lab, (&mut calls, OURS), (client, &server), &made)?;
+                    in_crowd(plan, &lab, (&mut crowd, OURS), (client, &server), &made)?;
                 }
             }
             if let Some(tenant) = tenant {
@@ -74,16 +73,17 @@ pub(crate) fn run(plan: &Plan, nodes: &[u32], only_growth: bool) -> Result<()> {
             starts.record(&format!("{count} nodes, after the calls"), OURS, &[f64::NAN, server.memory()]);
             server.stop()?;
             if *count <= PEER_NODES && !only_growth {
-                against_ironic(plan, &lab, &mut starts, &mut calls, *count)?;
+                against_ironic(plan, &lab, [&mut starts, &mut calls, &mut crowd], *count)?;
             }
         }
     }
     starts.print(OURS)?;
     calls.print(OURS)?;
+    crowd.print(OURS)?;
     growth.print(&name(nodes.iter().copied().max().unwrap_or_default()))
 }
 
-fn against_ironic(plan: &Plan, lab: &Lab, starts: &mut Figures, calls: &mut Figures, count: u32) -> Result<()> {
+fn against_ironic(plan: &Plan, lab: &Lab, [starts, calls, crowd]: [&mut Figures; 3], count: u32) -> Result<()> {
     let Some(ironic) = Ironic::new(lab, plan.peers.as_deref())? else { return Ok(()) };
     let began = Instant::now();
     let server = ironic.start(lab)?;
@@ -91,7 +91,9 @@ fn against_ironic(plan: &Plan, lab: &Lab, starts: &mut Figures, calls: &mut Figu
     fleet::fill(lab, "", &ironic.client(), count, false)?;
     // The same figures stand beside ours with a token and with a password.
     for proof in [Proof::Token, Proof::Basic] {
-        measure(plan, lab, (calls, IRONIC), (&ironic.client(), &server), &calls::first("", proof, count))?;
+        let made = calls::first("", proof, count);
+        measure(plan, lab, (calls, IRONIC), (&ironic.client(), &server), &made)?;
+        in_crowd(plan, lab, (crowd, IRONIC), (&ironic.client(), &server), &made)?;
     }
     starts.record(&format!("{count} nodes, after the calls"), IRONIC, &[f64::NAN, server.memory()]);
     server.stop()
@@ -119,6 +121,23 @@ fn measure(
         let total: f64 = micros.iter().sum::<f64>() / 1e6;
         let (half, most) = (percentile(&mut micros, 0.5), percentile(&mut micros, 0.99));
         figures.record(&name, who, &[micros.len() as f64 / total, cpu, half, most, bytes as f64 / 1e3]);
+    }
+    Ok(())
+}
+
+/// Those that do not take all of the server each.
+fn in_crowd(
+    plan: &Plan,
+    lab: &Lab,
+    (figures, who): (&mut Figures, &str),
+    (client, server): (&Client, &Server),
+    calls: &calls::First,
+) -> Result<()> {
+    for (name, call) in
+        calls.made(lab, client)?.into_iter().filter(|(name, _)| name.contains("/UUID") || name.contains("POST"))
+    {
+        let row = crowd::measure(lab, client, server, call, plan.span)?;
+        figures.record(&name, who, &row);
     }
     Ok(())
 }
