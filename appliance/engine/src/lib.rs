@@ -15,6 +15,7 @@ pub mod rescue;
 mod runner;
 mod steps;
 mod supervisor;
+pub mod switches;
 pub mod tickets;
 
 use bmcs::Bmcs;

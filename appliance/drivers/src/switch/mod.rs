@@ -5,6 +5,7 @@
 //! failed, or whose outcome is not known, leaves a port that counts as unsafe. A driver touches the named port only.
 
 mod error;
+pub mod fake;
 pub mod ovsdb;
 
 use async_trait::async_trait;

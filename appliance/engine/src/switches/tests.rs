@@ -1,0 +1,198 @@
+//! Where a node's ports are put, and what is refused.
+
+use super::*;
+use jiff::Timestamp;
+use leasehold_domain::id::{NetworkId, PortId, TenantPortId, TrunkId};
+use leasehold_domain::mac::Mac;
+use leasehold_domain::network::{
+    About, Network, NetworkRow, NetworkSettings, Object, Place as Attachment, Subport, TenantPortSettings,
+    TrunkSettings,
+};
+use leasehold_domain::port::PortSettings;
+use leasehold_domain::rows::Rows;
+use leasehold_domain::view::Change;
+use leasehold_drivers::switch::fake::FakeSwitch;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+const NODE: NodeId = NodeId(Uuid::from_u128(1));
+const OTHER: NodeId = NodeId(Uuid::from_u128(2));
+
+fn vlan(number: u16) -> Vlan {
+    Vlan::new(number).expect("a VLAN")
+}
+
+/// `tor1` with ports n1 and n2, and `tor2` with n1; provisioning is 100, cleaning 101.
+struct Scene {
+    view: View,
+    switches: Switches,
+    tor1: Arc<FakeSwitch>,
+    tor2: Arc<FakeSwitch>,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let (tor1, tor2) = (Arc::new(FakeSwitch::new(["n1", "n2"])), Arc::new(FakeSwitch::new(["n1"])));
+        let known = |name: &str, id: Option<&str>, driver: Arc<FakeSwitch>| KnownSwitch {
+            name: name.into(),
+            id: id.map(str::to_owned),
+            provisioning: vlan(100),
+            cleaning: vlan(101),
+            driver,
+        };
+        let all = vec![
+            known("tor1", Some("00:1b:21:00:00:01"), tor1.clone()),
+            known("tor2", Some("00:1b:21:00:00:02"), tor2.clone()),
+        ];
+        Scene { view: View::default(), switches: Switches::new(all), tor1, tor2 }
+    }
+
+    fn card(&mut self, number: u8, node: NodeId, link: &Value, pxe_enabled: bool) {
+        let mut settings = PortSettings::new(node, Mac([2, 0, 0, 0, 0, number]));
+        settings.local_link_connection = link.as_object().cloned().unwrap_or_default();
+        settings.pxe_enabled = pxe_enabled;
+        let id = PortId(Uuid::from_u128(u128::from(number)));
+        let port = Port { id, revision: 1, settings, created_at: Timestamp::UNIX_EPOCH, updated_at: None };
+        self.view.apply(&Change::PutPort(Arc::new(port)));
+    }
+
+    /// A network of this VLAN, and a port of it, of the same number.
+    fn network(&mut self, number: u16, vlan: Option<u16>, card: Option<u8>) {
+        let network_type = if vlan.is_some() { "vlan" } else { "flat" };
+        let settings =
+            NetworkSettings { segmentation_id: vlan, network_type: network_type.into(), ..NetworkSettings::default() };
+        let id = NetworkId(Uuid::from_u128(u128::from(number)));
+        let network: Network = object(id, settings);
+        self.view.apply(&Change::Network(Rows::Put(NetworkRow::Network(Arc::new(network)))));
+        let attached = card.map(|card| (NODE, Attachment::Port(PortId(Uuid::from_u128(u128::from(card))))));
+        let settings = TenantPortSettings {
+            about: About::default(),
+            network: id,
+            mac: Mac([2, 0, 0, 1, 0, 1]),
+            admin_state_up: true,
+            addresses: vec![],
+            device_id: String::new(),
+            device_owner: String::new(),
+            host: String::new(),
+            vnic_type: "baremetal".into(),
+            profile: Map::new(),
+            attached,
+        };
+        let port = object(TenantPortId(Uuid::from_u128(u128::from(number))), settings);
+        self.view.apply(&Change::Network(Rows::Put(NetworkRow::Port(Arc::new(port)))));
+    }
+
+    fn trunk(&mut self, port: u16, subports: &[(u16, u16)]) {
+        let id = |number: u16| TenantPortId(Uuid::from_u128(u128::from(number)));
+        let subports = subports.iter().map(|(port, tag)| Subport { port: id(*port), tag: *tag }).collect();
+        let settings = TrunkSettings { about: About::default(), port: id(port), admin_state_up: true, subports };
+        let trunk = object(TrunkId(Uuid::from_u128(1)), settings);
+        self.view.apply(&Change::Network(Rows::Put(NetworkRow::Trunk(Arc::new(trunk)))));
+    }
+
+    async fn set(&self, stand: Stand) -> Result<String, String> {
+        self.switches.set(&self.view, NODE, stand).await.map_err(|error| error.to_string())
+    }
+}
+
+fn object<I, S>(id: I, settings: S) -> Object<I, S> {
+    Object { id, revision: 1, settings, created_at: Timestamp::UNIX_EPOCH, updated_at: None }
+}
+
+async fn on(switch: &FakeSwitch, port: &str) -> String {
+    switch.port(port).await.expect("a port").actual.to_string()
+}
+
+#[tokio::test]
+async fn ports_follow_the_machine() {
+    let mut scene = Scene::new();
+    scene.card(1, NODE, &json!({"switch_info": "tor1", "port_id": "n1"}), true);
+    scene.card(2, NODE, &json!({"switch_id": "00:1B:21:00:00:02", "port_id": "n1", "switch_info": "rack 3"}), false);
+    scene.card(3, NODE, &json!({"switch_info": "somebody else's", "port_id": "7"}), true);
+    scene.card(4, NODE, &json!({}), true);
+    scene.card(5, OTHER, &json!({"switch_info": "tor1", "port_id": "n2"}), true);
+    scene.network(10, Some(300), Some(1));
+
+    let told = scene.set(Stand::Provisioning).await;
+    assert_eq!(told, Ok("n1 of tor1: VLAN 100; n1 of tor2: idle".into()));
+    scene.set(Stand::Cleaning).await.expect("set");
+    assert_eq!((on(&scene.tor1, "n1").await, on(&scene.tor2, "n1").await), ("VLAN 101".into(), "idle".into()));
+    let told = scene.set(Stand::Tenant).await;
+    assert_eq!(told, Ok("n1 of tor1: VLAN 300; n1 of tor2: idle".into()));
+    scene.set(Stand::Idle).await.expect("set");
+    assert_eq!(on(&scene.tor1, "n1").await, "idle");
+    assert_eq!(on(&scene.tor1, "n2").await, "all VLANs", "another's port is left alone");
+}
+
+#[tokio::test]
+async fn without_a_switch_nothing_is_done() {
+    let mut scene = Scene::new();
+    scene.card(1, NODE, &json!({"switch_info": "unknown", "port_id": "n1"}), true);
+    let expected = Ok("no switch is configured for the node's ports".into());
+    assert_eq!(scene.set(Stand::Idle).await, expected);
+    scene.switches = Switches::default();
+    assert_eq!(scene.set(Stand::Provisioning).await, expected);
+}
+
+#[tokio::test]
+async fn what_fails_is_told_and_the_rest_is_cut_all_the_same() {
+    let mut scene = Scene::new();
+    scene.card(1, NODE, &json!({"switch_info": "tor1", "port_id": "n9"}), true);
+    scene.card(2, NODE, &json!({"switch_info": "tor2", "port_id": "n1"}), true);
+    let error = scene.switches.set(&scene.view, NODE, Stand::Idle).await.expect_err("no such port");
+    assert!(error.to_string().starts_with("port 02:00:00:00:00:01: the switch 'fake' has no port 'n9'"), "{error}");
+    assert!(!error.may_pass);
+    assert_eq!(on(&scene.tor2, "n1").await, "idle");
+    scene.card(1, NODE, &json!({"switch_info": "tor1", "port_id": "n1"}), true);
+    scene.tor1.fail(SwitchError::Unreachable { switch: "tor1".into(), detail: "x".into() });
+    let error = scene.switches.set(&scene.view, NODE, Stand::Idle).await.expect_err("it does not answer");
+    assert!(error.may_pass);
+    scene.set(Stand::Idle).await.expect("the next try");
+}
+
+#[tokio::test]
+async fn a_port_that_is_not_known_for_sure_is_not_touched() {
+    for (link, why) in [
+        (json!({"switch_info": "tor1"}), "names switch 'tor1' and no port_id"),
+        (json!({"switch_info": "tor1", "port_id": " "}), "no port_id"),
+        (json!({"switch_info": "tor1", "switch_id": "00:1b:21:00:00:02", "port_id": "n1"}), "names two switches"),
+        (json!({"switch_id": "00:1b:21:00:00:01", "port_id": "N2"}), "is noted for port 02:00:00:00:00:02, too"),
+    ] {
+        let mut scene = Scene::new();
+        scene.card(1, NODE, &link, true);
+        scene.card(2, OTHER, &json!({"switch_info": "tor1", "port_id": "n2"}), true);
+        let error = scene.set(Stand::Idle).await.expect_err("unsafe");
+        assert!(error.contains(why), "{error}");
+        assert_eq!(
+            (on(&scene.tor1, "n1").await, on(&scene.tor1, "n2").await),
+            ("all VLANs".into(), "all VLANs".into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn networks_that_a_switch_cannot_bring_are_refused() {
+    let link = json!({"switch_info": "tor1", "port_id": "n1"});
+    for (vlan, why) in [(None, "has no VLAN"), (Some(100), "boots machines"), (Some(101), "boots machines")] {
+        let mut scene = Scene::new();
+        scene.card(1, NODE, &link, true);
+        scene.network(10, vlan, Some(1));
+        let error = scene.set(Stand::Tenant).await.expect_err("refused");
+        assert!(error.contains(why), "{error}");
+        assert_eq!(on(&scene.tor1, "n1").await, "all VLANs");
+    }
+}
+
+#[tokio::test]
+async fn a_trunk_brings_its_subports_by_their_own_numbers() {
+    let mut scene = Scene::new();
+    scene.card(1, NODE, &json!({"switch_info": "tor1", "port_id": "n1"}), true);
+    scene.network(10, Some(300), Some(1));
+    scene.network(11, Some(301), None);
+    scene.trunk(10, &[(11, 301)]);
+    assert_eq!(scene.set(Stand::Tenant).await, Ok("n1 of tor1: VLAN 300 and, with tags, 301".into()));
+    scene.trunk(10, &[(11, 5)]);
+    assert!(scene.set(Stand::Tenant).await.expect_err("another number").contains("switches do not change numbers"));
+    scene.trunk(10, &[]);
+    assert_eq!(scene.set(Stand::Tenant).await, Ok("n1 of tor1: VLAN 300".into()));
+}
