@@ -4,6 +4,8 @@
 //! that came, and at the nodes that the news are about; at the start, and where news were missed, at all of them.
 
 mod alarm;
+#[cfg(test)]
+mod tests;
 
 use crate::Engine;
 use alarm::Alarm;

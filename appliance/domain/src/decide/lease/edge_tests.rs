@@ -97,6 +97,15 @@ impl World {
         let by_hand = node.power_state == Some(PowerState::On) && node.job.is_none();
         self.dirty |= node.lease.is_some() || starts || by_hand;
         assert!(!node.wiped || !self.dirty, "{command:?}");
+        if node.is_in_quarantine() {
+            assert_ne!(node.provision_state, ProvisionState::Available, "{command:?} frees what was not wiped");
+            assert!(!node.wiped && node.lease.is_none(), "{command:?}");
+            let kind = self.job().map(|job| job.kind);
+            assert!(!matches!(kind, Some(JobKind::Deploy | JobKind::Rescue | JobKind::Service)), "{command:?}");
+        }
+        if before.is_in_quarantine() && !node.is_in_quarantine() {
+            assert!(matches!(command, Command::EndStep { step: StepName::Wipe, .. }), "{command:?} ends quarantine");
+        }
         let lease = node.lease.map(|id| self.view.lease.lease(id).expect("a lease that is not over"));
         assert_eq!(node.settings.lessee, lease.map(|lease| lease.project.clone()));
         let named = node.settings.properties.get("lease_uuid").and_then(|id| id.as_str()).map(str::to_owned);
@@ -316,6 +325,9 @@ enum Step {
     Undeploy,
     PressButton,
     Maintenance(bool),
+    Retry,
+    Release,
+    Provide,
     Settle,
     Tick,
 }
@@ -333,6 +345,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Undeploy),
         1 => Just(Step::PressButton),
         1 => any::<bool>().prop_map(Step::Maintenance),
+        1 => Just(Step::Retry),
+        1 => Just(Step::Release),
+        1 => Just(Step::Provide),
         2 => Just(Step::Settle),
         4 => Just(Step::Tick),
     ]
@@ -341,6 +356,9 @@ fn step() -> impl Strategy<Value = Step> {
 fn lessee_of(lease: &Lease) -> String {
     lease.project.clone()
 }
+
+#[path = "quarantine_tests.rs"]
+mod quarantine;
 
 proptest! {
     #[test]
@@ -374,6 +392,15 @@ proptest! {
                 }
                 Step::Maintenance(on) => {
                     world.give(Command::SetMaintenance { node: NODE, on, reason: None }).expect("allowed");
+                }
+                Step::Retry => {
+                    let job = JobId(world.id());
+                    let _ = world.give(Command::Lease(LeaseCommand::Retry { node: NODE, job }));
+                }
+                Step::Release => drop(world.give(Command::Lease(LeaseCommand::Release { node: NODE }))),
+                Step::Provide => {
+                    let _ = world.verb(Verb::Manage);
+                    let _ = world.verb(Verb::Provide);
                 }
                 Step::Settle => world.settle(),
                 Step::Tick => world.tick(),
