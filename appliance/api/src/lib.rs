@@ -17,6 +17,7 @@ mod idle;
 mod image;
 mod images;
 mod import_folder;
+mod lease;
 pub mod limits;
 mod named;
 mod network;
@@ -101,6 +102,7 @@ pub fn public(api: Api) -> Router {
         .merge(identity::router(&api))
         .merge(network::router(&api))
         .merge(image::router(&api))
+        .merge(lease::router(&api))
         .merge(images::public_router(&api))
         .merge(audit::public_router())
         .merge(health::public_router(&api))

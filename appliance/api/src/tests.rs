@@ -36,6 +36,7 @@ mod glance;
 mod hardware;
 mod identity;
 mod images;
+mod leases;
 mod limits;
 mod lives;
 mod microversions;
@@ -83,6 +84,7 @@ impl Rig {
             power_sync_every: Duration::from_secs(60),
             soft_off_patience: Duration::from_secs(1),
             silence_patience: Duration::from_secs(600),
+            lease: leasehold_engine::leases::LeaseSettings::default(),
         };
         let engine = Engine {
             trace: Trace::open(state, TraceOptions::default()).expect("a trace"),

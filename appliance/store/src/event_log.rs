@@ -16,6 +16,18 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(pub(crate) u64);
 
+impl Cursor {
+    /// The plain number, for an API whose events have numbers: it tells whoever sees it how busy the box is.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The cursor of this number. One that no event had, or will have, is a place in the sequence, too.
+    pub fn from_number(number: u64) -> Cursor {
+        Cursor(number)
+    }
+}
+
 /// An event and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {

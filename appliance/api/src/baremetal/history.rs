@@ -37,7 +37,7 @@ fn state_after(job: &Job) -> Option<&'static str> {
         JobKind::Rescue => ("rescue", "rescue failed"),
         JobKind::Unrescue => ("active", "unrescue failed"),
         JobKind::Service => ("active", "service failed"),
-        JobKind::Undeploy => ("available", "error"),
+        JobKind::Undeploy | JobKind::HandOver => ("available", "error"),
         // What it was for is not on its record.
         JobKind::Clean => return if done { None } else { Some("clean failed") },
         JobKind::Power(_) | JobKind::Stop | JobKind::Return => return None,

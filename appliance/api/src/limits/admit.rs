@@ -5,7 +5,7 @@ use super::{Ticket, Why, network_of};
 use crate::auth::Origin;
 use crate::error::ApiError;
 use crate::idle::Held;
-use crate::{Api, auth, identity, image, network};
+use crate::{Api, auth, identity, image, lease, network};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -19,6 +19,7 @@ enum Service {
     Identity,
     Network,
     Image,
+    Lease,
     /// The bare-metal API and the appliance's own.
     BareMetal,
 }
@@ -29,6 +30,7 @@ impl Service {
             Some("identity") => Service::Identity,
             Some("network") => Service::Network,
             Some("image") => Service::Image,
+            Some("lease") => Service::Lease,
             _ => Service::BareMetal,
         }
     }
@@ -38,6 +40,7 @@ impl Service {
             Service::Identity => identity::refused(error),
             Service::Network => network::refused(error),
             Service::Image => image::refused(error),
+            Service::Lease => lease::refused(error),
             Service::BareMetal => error.into_response(),
         }
     }
@@ -127,7 +130,8 @@ fn check(
     }
     let most = match service {
         Service::Identity => settings.identity_body,
-        Service::Network => settings.network_body,
+        // Bodies of both are small objects.
+        Service::Network | Service::Lease => settings.network_body,
         Service::Image => settings.image_body,
         Service::BareMetal => settings.bare_metal_body,
     };

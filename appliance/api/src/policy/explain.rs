@@ -27,13 +27,28 @@ pub(super) struct Question {
     node: Option<String>,
 }
 
+/// A node, and an offer or a lease of it: its owner's, to its lessee.
+struct AboutNode<'a>(&'a Node);
+
+impl Target for AboutNode<'_> {
+    fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
+        let settings = &self.0.settings;
+        match name {
+            "offer.project_id" | "lease.owner_id" => settings.owner.as_deref().map(Cow::Borrowed),
+            "lease.project_id" => settings.lessee.as_deref().map(Cow::Borrowed),
+            name => OfNode(self.0).attribute(name).map(|value| Cow::Owned(value.into_owned())),
+        }
+    }
+}
+
 /// What is meant where no node is: a thing of the caller's own project, and of himself.
 struct Own<'a>(&'a Credentials);
 
 impl Target for Own<'_> {
     fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
         match name {
-            "project_id" | "owner" | "network:project_id" => self.0.project_id.as_deref().map(Cow::Borrowed),
+            "project_id" | "owner" | "network:project_id" | "offer.project_id" | "lease.owner_id"
+            | "lease.project_id" => self.0.project_id.as_deref().map(Cow::Borrowed),
             "user_id" | "target.user.id" => Some(Cow::Borrowed(&self.0.user_id)),
             _ => None,
         }
@@ -123,7 +138,7 @@ fn answer(
     };
     let mut document = json!({"in": place, "allowed": false, "credentials": credentials(who)});
     let explanation = match node {
-        Some(node) => policy.explain(rule, who, &OfNode(node)),
+        Some(node) => policy.explain(rule, who, &AboutNode(node)),
         None => policy.explain(rule, who, &Own(who)),
     };
     match explanation {

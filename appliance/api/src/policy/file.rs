@@ -234,11 +234,17 @@ mod tests {
                         ("project_id", "o"),
                         ("network:project_id", "l"),
                         ("device_owner", "network:dhcp"),
+                        ("offer.project_id", "o"),
+                        ("lease.owner_id", "o"),
+                        ("lease.project_id", "l"),
                     ];
                     let (was, is) = (upstream.allows(&rule.name, &who, &node), shipped.allows(&rule.name, &who, &node));
-                    // Upstream, an admin of any project is administrator of all networks and images.
+                    // Upstream, an admin of any project is administrator of all networks, images and leases; and whoever
+                    // has any role where a lease or an offer belongs ends it.
                     let of_all = !system && roles.contains(&"admin");
-                    let taken = of_all && matches!(rule.service, Service::Network | Service::Image);
+                    let taken = of_all && matches!(rule.service, Service::Network | Service::Image | Service::Lease);
+                    let looks_on = rule.service == Service::Lease && !roles.contains(&"member");
+                    let taken = taken || looks_on && rule.name.ends_with(":delete");
                     assert!(is || !was || taken, "{} is taken from {roles:?} of {project}", rule.name);
                     if is && !was {
                         added.insert((rule.name.to_string(), project));
@@ -251,6 +257,8 @@ mod tests {
             ("baremetal:node:vif:attach", "l"),
             ("baremetal:node:get_console", "l"),
             ("create_port:binding:host_id", "o"),
+            ("esi_leap:lease:update", "l"),
+            ("esi_leap:offer:create", "o"),
             ("get_network:provider:segmentation_id", "o"),
         ] {
             assert!(added.contains(&(rule.to_owned(), project)), "{rule} is not given to {project}");

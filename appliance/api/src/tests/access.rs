@@ -7,6 +7,7 @@
 
 mod accounts;
 mod hardware;
+mod leases;
 mod nodes;
 mod row;
 mod scene;
@@ -33,7 +34,8 @@ async fn the_shipped_rules_allow_what_the_table_says() {
 }
 
 fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = [nodes::rows(), hardware::rows(), tenants::rows(), accounts::rows()].concat();
+    let mut rows: Vec<Row> =
+        [nodes::rows(), hardware::rows(), tenants::rows(), accounts::rows(), leases::rows()].concat();
     rows.sort_by_key(Row::place);
     let places: BTreeSet<_> = rows.iter().map(Row::place).collect();
     assert_eq!(places.len(), rows.len(), "two rows have the same name");
@@ -84,6 +86,7 @@ async fn table(scene: &Scene, policy: &Arc<Policy>, rules: &str, rows: &[Row]) -
     let mut text = format!(
         "# Who may do what with {rules}. Written by the API's tests (LEASEHOLD_UPDATE=1); change the rules, not this file.\n\
          # The nodes belong to the project of own-* and are lent to that of les-*; oth-* has nothing to do with either.\n\
+         # {{leased}} is the owner's, too, and let to the lessee by {{lease}}, later; {{meant}} is offered to him only.\n\
          # {{vif}}, {{network}}, {{image}}, {{allocation}} and the like are the lessee's. ok: done; -: left out or masked;\n\
          # 401 unknown, 403 forbidden, 404 not there for him; 400 and 409 are past the rules.\n"
     );

@@ -68,6 +68,17 @@ async fn an_explanation_names_the_rule_and_what_was_compared() {
     assert!(answer.to_string().contains("project_id is"), "{answer}");
     let (_, said) = ask(format!("user=owner&action=baremetal:node:set_provision_state&node={}", scene.node)).await;
     assert_eq!(said["answers"][0]["allowed"], json!(true), "{said}");
+    // Of a lease of the node: the owner's, to its lessee.
+    for (user, action, allowed) in [
+        ("lessee", "esi_leap:lease:delete", true),
+        ("lessee", "lease:update", false),
+        ("owner", "offer:delete", true),
+        ("lessee", "offer:delete", false),
+        ("stranger", "lease:get", true),
+    ] {
+        let (_, said) = ask(format!("user={user}&action={action}&node=n1")).await;
+        assert_eq!(said["answers"][0]["allowed"], json!(allowed), "{user} {action}: {said}");
+    }
     let (_, said) = ask("user=admin&action=chassis:create".into()).await;
     let system = said["answers"].as_array().expect("answers").iter().find(|answer| answer["in"] == "the system");
     assert_eq!(system.expect("his scope")["allowed"], json!(true), "{said}");

@@ -61,7 +61,7 @@ impl Scene {
     }
 }
 
-async fn tenant(rig: &Rig, name: &str, role: &str) -> Tenant {
+pub(super) async fn tenant(rig: &Rig, name: &str, role: &str) -> Tenant {
     let root = rig.token("admin", PASSWORD, system()).await;
     let make = async |kind: &str, body: Value| {
         let (status, made) = rig.keystone("POST", &format!("/{kind}s"), json!({ kind: body }), &root).await;

@@ -64,6 +64,7 @@ impl Row {
             "baremetal" => "/baremetal/v1",
             "network" => "/network/v2.0",
             "image" => "/image/v2",
+            "lease" => "/lease/v1",
             "identity" => "/identity/v3",
             _ => "",
         };

@@ -84,6 +84,7 @@ impl Scene {
         super::hardware::make(&mut making).await;
         super::tenants::make(&mut making).await;
         super::accounts::make(&mut making).await;
+        super::leases::make(&mut making).await;
         drop(running);
         let Making { rig, tokens, things } = making;
         rig.api.engine.store.close().await;

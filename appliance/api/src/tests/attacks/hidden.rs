@@ -15,12 +15,21 @@ async fn hidden_and_missing_things_are_told_apart() {
     let (_, ports) = scene.ask(&scene.owner, "GET", "/ports", Value::Null).await;
     let wanted = json!({"resource_class": "c", "name": "mine"});
     let (_, allocation) = scene.ask(&scene.owner, "POST", "/allocations", wanted).await;
+    let mut lease =
+        json!({"resource_uuid": "n1", "start_time": "2090-01-01T00:00:00", "end_time": "2090-01-02T00:00:00"});
+    lease["project_id"] = json!(scene.lessee.project);
+    let (_, lease) = scene.with(&scene.owner, "POST", "/lease/v1/leases", lease).await;
+    let mut offer = json!({"resource_uuid": "n1", "start_time": "2091-01-01T00:00:00"});
+    offer["lessee_id"] = json!(scene.lessee.project);
+    let (_, offer) = scene.with(&scene.owner, "POST", "/lease/v1/offers", offer).await;
     for (place, id) in [
         ("/baremetal/v1/nodes", &json!(scene.node)),
         ("/baremetal/v1/ports", &ports["ports"][0]["uuid"]),
         ("/baremetal/v1/allocations", &allocation["uuid"]),
         ("/network/v2.0/networks", &network["network"]["id"]),
         ("/image/v2/images", &image["id"]),
+        ("/lease/v1/leases", &lease["uuid"]),
+        ("/lease/v1/offers", &offer["uuid"]),
         ("/identity/v3/projects", &json!(scene.owner.project)),
     ] {
         let id = id.as_str().expect("an id");

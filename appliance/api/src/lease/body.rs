@@ -1,0 +1,131 @@
+//! Bodies: one object, its members taken out one by one; what is left over at the end was not known.
+
+use super::fault::Fault;
+use super::{RESOURCE_TYPE, time};
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use jiff::Timestamp;
+use leasehold_domain::lease::Label;
+use serde_json::{Map, Value};
+
+/// A body, or why it is none.
+pub(super) type Body = Result<Json<Value>, JsonRejection>;
+
+/// Letters of a name, as esi-leap has it, and of a purpose.
+const LONGEST_NAME: usize = 255;
+const LONGEST_PURPOSE: usize = 1024;
+/// Bytes of properties: they are kept in memory for as long as the offer or lease is.
+const LARGEST_PROPERTIES: usize = 16 << 10;
+/// What documents have and nobody sets.
+const READ_ONLY: [&str; 17] = [
+    "availabilities",
+    "expire_time",
+    "fulfill_time",
+    "lessee",
+    "offer_uuid",
+    "owner",
+    "owner_id",
+    "parent_lease_uuid",
+    "project",
+    "project_id",
+    "resource",
+    "resource_class",
+    "resource_properties",
+    "resource_type",
+    "resource_uuid",
+    "status",
+    "uuid",
+];
+
+/// What a body says.
+pub(super) struct Said(Map<String, Value>);
+
+fn invalid(name: &str, why: &str) -> Fault {
+    Fault::bad_request(format!("Invalid input for field/attribute {name}. {why}"))
+}
+
+impl Said {
+    pub(super) fn of(body: Body) -> Result<Said, Fault> {
+        match body?.0 {
+            Value::Object(map) => Ok(Said(map)),
+            _ => Err(Fault::bad_request("The body must be a JSON object.")),
+        }
+    }
+
+    /// Null says nothing.
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// A text without control characters: others are shown it in their terminals.
+    pub(super) fn text(&mut self, name: &str, longest: usize) -> Result<Option<String>, Fault> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.chars().count() > longest => {
+                Err(invalid(name, &format!("It may have {longest} letters.")))
+            }
+            Some(Value::String(text)) if text.chars().any(char::is_control) => {
+                Err(invalid(name, "Control characters are not allowed."))
+            }
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(invalid(name, "It must be a string.")),
+        }
+    }
+
+    pub(super) fn needed(&mut self, name: &str) -> Result<String, Fault> {
+        let text = self.text(name, LONGEST_NAME)?.filter(|text| !text.is_empty());
+        text.ok_or_else(|| invalid(name, "Mandatory field missing."))
+    }
+
+    pub(super) fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Fault> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => time::read(name, &text).map(Some),
+            Some(_) => Err(invalid(name, "It must be a time, such as \"2026-11-24T08:30:00\".")),
+        }
+    }
+
+    /// Name and properties.
+    pub(super) fn label(&mut self) -> Result<Label, Fault> {
+        let name = self.text("name", LONGEST_NAME)?;
+        let properties = match self.take("properties") {
+            None => Map::new(),
+            Some(Value::Object(map)) => map,
+            Some(_) => return Err(invalid("properties", "They must be a JSON object.")),
+        };
+        if Value::Object(properties.clone()).to_string().len() > LARGEST_PROPERTIES {
+            return Err(invalid("properties", &format!("They may have {LARGEST_PROPERTIES} bytes.")));
+        }
+        Ok(Label { name, properties })
+    }
+
+    pub(super) fn purpose(&mut self) -> Result<Option<String>, Fault> {
+        self.text("purpose", LONGEST_PURPOSE)
+    }
+
+    /// Only nodes are leased here.
+    pub(super) fn resource_type(&mut self) -> Result<(), Fault> {
+        match self.text("resource_type", LONGEST_NAME)? {
+            Some(other) if other != RESOURCE_TYPE => Err(unknown_type(&other)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The members' names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Nothing is left that is not known.
+    pub(super) fn end(self) -> Result<(), Fault> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) if READ_ONLY.contains(&name.as_str()) => Err(invalid(name, "Cannot set read only field.")),
+            Some(name) => Err(Fault::bad_request(format!("Unknown attribute '{name}'."))),
+        }
+    }
+}
+
+pub(super) fn unknown_type(name: &str) -> Fault {
+    Fault::bad_request(format!("{name} resource type unknown: there are only resources of type {RESOURCE_TYPE}."))
+}
