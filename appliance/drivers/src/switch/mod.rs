@@ -119,7 +119,7 @@ pub struct PortState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
     pub version: String,
-    /// Why isolation may not be what it looks like; each names a port.
+    /// Why isolation may not be what it looks like.
     pub warnings: Vec<String>,
 }
 

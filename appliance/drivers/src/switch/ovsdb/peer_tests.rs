@@ -156,6 +156,32 @@ async fn what_must_not_be_set_is_refused() {
 }
 
 #[tokio::test]
+async fn what_undermines_isolation_is_told() {
+    let peer = Peer::new(&["n1", "n2"]);
+    let switch = switch(&peer);
+    switch.set("n1", &Membership::Idle).await.expect("set");
+    switch.set("n2", &access(10)).await.expect("set");
+    let warnings = async || switch.check().await.expect("a switch").warnings;
+    assert_eq!(warnings().await, [""; 0]);
+    peer.control(&[
+        "--",
+        "--id=@m",
+        "create",
+        "mirror",
+        "name=m",
+        "select_all=true",
+        "--",
+        "set",
+        "bridge",
+        "br",
+        "mirrors=@m",
+    ]);
+    assert_eq!(warnings().await, ["bridge 'br' has a mirror: copies of frames go where it says"]);
+    peer.control(&["clear", "bridge", "br", "mirrors", "--", "set", "port", "n1", "protected=false"]);
+    assert_eq!(warnings().await, ["port 'n1' is idle and not protected: it hears other idle ports"]);
+}
+
+#[tokio::test]
 async fn what_somebody_else_changes_meanwhile_is_seen_and_not_overwritten() {
     let peer = Peer::new(&["n1", "n2"]);
     let switch = disturbed(&peer, UPDATE, 1, |peer| drop(peer.control(&["set", "port", "n1", "tag=77"])));

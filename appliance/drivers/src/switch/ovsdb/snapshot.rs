@@ -19,7 +19,7 @@ pub(super) fn selects() -> Vec<Operation> {
     };
     vec![
         select("Open_vSwitch", &["_uuid", "next_cfg", "cur_cfg"]),
-        select("Bridge", &["_uuid", "name", "ports", "controller", "fail_mode"]),
+        select("Bridge", &["_uuid", "name", "ports", "controller", "fail_mode", "mirrors"]),
         select("Port", &["_uuid", "name", "interfaces", "vlan_mode", "tag", "trunks", "protected"]),
         select("Interface", &["_uuid", "name", "error", "ofport", "link_state", "mac_in_use"]),
     ]
@@ -28,6 +28,8 @@ pub(super) fn selects() -> Vec<Operation> {
 /// The database at one moment.
 pub(super) struct Snapshot {
     pub(super) ports: Vec<FoundPort>,
+    /// Bridges that copy frames.
+    mirrored: Vec<String>,
 }
 
 /// A port of a bridge.
@@ -68,11 +70,14 @@ impl Snapshot {
         for row in &interfaces.rows {
             by_id.insert(row.uuid("_uuid").ok_or("an interface without a UUID")?, row);
         }
-        let mut owners = BTreeMap::new();
+        let (mut owners, mut mirrored) = (BTreeMap::new(), Vec::new());
         for row in &bridges.rows {
             let name = row.text("name").ok_or("a bridge without a name")?;
             if bridge.is_some_and(|only| only != name) {
                 continue;
+            }
+            if !row.set("mirrors").ok_or("a bridge without a column of mirrors")?.is_empty() {
+                mirrored.push(name.to_owned());
             }
             for port in row.set("ports").ok_or("a bridge without ports")? {
                 let Atom::Uuid(port) = port else { return Err("a port that is no row") };
@@ -91,12 +96,13 @@ impl Snapshot {
             found.push(FoundPort::read(row, owner, own, idle)?);
         }
         found.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(Snapshot { ports: found })
+        Ok(Snapshot { ports: found, mirrored })
     }
 
     /// What keeps idle ports from being alone.
     pub(super) fn warnings(&self, idle: Vlan) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let copied = |bridge: &String| format!("bridge '{bridge}' has a mirror: copies of frames go where it says");
+        let mut warnings: Vec<_> = self.mirrored.iter().map(copied).collect();
         // The bridge's own port hears everything, as the box that the switch runs on does anyway.
         for port in self.ports.iter().filter(|port| !port.is_local()) {
             let name = &port.name;
