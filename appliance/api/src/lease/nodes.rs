@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 const SEE: &str = "baremetal:node:get";
+const LIST_ALL: &str = "baremetal:node:list_all";
 
 pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> Result<Json<Value>, Fault> {
     may(&asker, "esi_leap:node:get_all", &())?;
@@ -29,7 +30,7 @@ pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> 
         None => *wanted == Wanted::Anything,
     };
     let now = Timestamp::now();
-    let nodes = source(&view, &owner, &lessee, class).filter(|node| {
+    let nodes = source(&view, &asker, [&owner, &lessee], class).filter(|node| {
         let settings = &node.settings;
         class.is_none_or(|class| settings.resource_class.as_deref() == Some(class))
             && is(&owner, settings.owner.as_ref())
@@ -40,17 +41,23 @@ pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> 
     Ok(Json(json!({"nodes": rows})))
 }
 
-/// Where they are found; more may come of it than is asked for.
+/// Where they are found; more may come of it than is asked for. Who may not list all is shown his own project's.
 fn source<'a>(
     view: &'a View,
-    owner: &Wanted<String>,
-    lessee: &Wanted<String>,
+    asker: &Asker,
+    named: [&Wanted<String>; 2],
     class: Option<&str>,
 ) -> Box<dyn Iterator<Item = &'a Arc<Node>> + 'a> {
-    let project = owner.this().or_else(|| lessee.this()).map(|project| Facet::Project(project.clone()));
-    match project.or_else(|| class.map(|class| Facet::Class(class.to_owned()))) {
+    let all = asker.allows(LIST_ALL, &());
+    let project = match all {
+        true => named.iter().find_map(|wanted| wanted.this()),
+        false => asker.credentials.project_id.as_ref(),
+    };
+    let class = class.filter(|_| all).map(|class| Facet::Class(class.to_owned()));
+    match project.map(|project| Facet::Project(project.clone())).or(class) {
         Some(facet) => Box::new(view.nodes_of(facet, None)),
-        None => Box::new(view.nodes_after(None)),
+        None if all => Box::new(view.nodes_after(None)),
+        None => Box::new(std::iter::empty()),
     }
 }
 

@@ -103,6 +103,20 @@ async fn a_lease_is_there_for_both_sides_of_it() {
     for who in [&market.lessee, &market.stranger] {
         assert_eq!(market.get(who, "/nodes").await["nodes"], json!([]));
     }
+    market.rig.node("nobodys").await;
+    for (who, query, seen) in [
+        (&market.admin, "", &["n1", "nobodys"][..]),
+        (&market.admin, "?resource_class=gpu", &["n1"]),
+        (&market.admin, "?owner=owner", &["n1"]),
+        (&market.admin, "?owner=lessee", &[]),
+        (&market.admin, "?owner=none", &[]),
+        (&market.owner, "?resource_class=gpu&owner=owner", &["n1"]),
+        (&market.owner, "?resource_class=cpu", &[]),
+        (&market.owner, "?lessee=owner", &[]),
+        (&market.stranger, "?owner=owner", &[]),
+    ] {
+        assert_eq!(names(&market.get(who, &format!("/nodes{query}")).await, "nodes"), seen, "{query}");
+    }
 }
 
 #[tokio::test]
