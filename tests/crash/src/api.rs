@@ -9,6 +9,8 @@ use serde_json::Value;
 
 const LARGEST_ANSWER: u64 = 64 << 20;
 pub(crate) const BAREMETAL: &str = "/baremetal/v1";
+pub(crate) const IDENTITY: &str = "/identity/v3";
+pub(crate) const LEASE: &str = "/lease/v1";
 /// The newest API version we speak.
 const VERSION: &str = "1.115";
 

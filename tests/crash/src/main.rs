@@ -21,9 +21,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use hold::{Calls, Moment};
 use leasehold_rack::stop::Stop;
 use report::Report;
+use scenarios::commits::{self, During};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use world::World;
+use world::{Work, World};
 
 /// Kills the appliance at every step and every commit of a simulated node's life, and looks what it left.
 #[derive(Parser)]
@@ -71,6 +72,8 @@ enum Scenario {
     Starts,
     /// The clock jumps.
     Clock,
+    /// Killed at every transition and every sync of a lease's end.
+    Lease,
 }
 
 fn main() -> ExitCode {
@@ -140,8 +143,16 @@ fn scenarios(arguments: &Arguments, worlds: &mut [World], report: &Report) {
     if all {
         kinds.push(("killed at every write", Calls::Writes, Moment::Before));
     }
-    for (name, calls, moment) in kinds {
-        run(name, Scenario::Commits, &mut |worlds| scenarios::commits::run(worlds, &bases, report, calls, moment));
+    let deployment = During { base: &bases.available, rests_in: "available", work: Work::deploy };
+    for (name, calls, moment) in &kinds {
+        run(name, Scenario::Commits, &mut |worlds| commits::run(worlds, deployment, report, *calls, *moment));
+    }
+    let lease = "the end of a lease, killed at every step";
+    run(lease, Scenario::Lease, &mut |worlds| scenarios::steps::run_return(worlds, &bases, report));
+    let returned = During { base: &bases.leased, rests_in: "active", work: || Work::Return };
+    for (name, calls, moment) in &kinds {
+        let name = format!("the end of a lease, {name}");
+        run(&name, Scenario::Lease, &mut |worlds| commits::run(worlds, returned, report, *calls, *moment));
     }
     run("killed under load", Scenario::Load, &mut |worlds| scenarios::load::run(worlds, report, all));
 }

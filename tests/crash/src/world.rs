@@ -1,6 +1,6 @@
 //! One box and one node on networks of their own, with all that the scenarios do to them.
 
-use crate::api::{Api, BAREMETAL, text};
+use crate::api::{Api, BAREMETAL, IDENTITY, LEASE, text};
 use crate::appliance::{Appliance, Site};
 use crate::dhcp;
 use crate::image::{self, Image, NONCE};
@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// What the administrator chooses instead of the one-time password.
 const ADMINISTRATORS_PASSWORD: &str = "killed again and again";
+
+/// That of the users that he makes.
+const MEMBERS_PASSWORD: &str = "mine for as long as the lease";
 
 pub(crate) const NODE: &str = "node0";
 pub(crate) const BOX_ADDRESS: &str = "10.77.0.1";
@@ -49,6 +52,8 @@ pub(crate) struct World {
     /// `None` while the program is down.
     pub(crate) appliance: Option<Appliance>,
     api: Option<Api>,
+    /// The lease that the node is under.
+    lease: Option<String>,
 }
 
 /// Everything of a world that a scenario begins with.
@@ -56,6 +61,7 @@ pub(crate) struct World {
 pub(crate) struct Snapshot {
     folder: PathBuf,
     standing: Standing,
+    lease: Option<String>,
 }
 
 /// Makes the boot files that all boxes serve, and the image.
@@ -116,7 +122,7 @@ impl World {
         };
         let node = Node::start(&of_box, place)?;
         let site = Site { program: common.program.clone(), network: of_box, folder };
-        let world = World { site, node, common: common.clone(), disk, appliance: None, api: None };
+        let world = World { site, node, common: common.clone(), disk, appliance: None, api: None, lease: None };
         world.write_config(&world.site.config(), API)?;
         Ok(world)
     }
@@ -201,6 +207,28 @@ impl World {
         api.good("POST", &format!("{BAREMETAL}/ports"), Some(&port)).map(drop)
     }
 
+    /// The node's owner offers it, and a lessee claims it.
+    ///
+    /// # Errors
+    /// When the appliance refuses, or the lessee does not get it in time.
+    pub(crate) fn lend(&mut self) -> Result<()> {
+        let api = self.api()?;
+        let owner = project(&api, "owner")?;
+        let patch = json!([{"op": "add", "path": "/owner", "value": owner}]);
+        api.good("PATCH", &format!("{BAREMETAL}/nodes/{NODE}"), Some(&patch))?;
+        let offer = api.good("POST", &format!("{LEASE}/offers"), Some(&json!({"resource_uuid": NODE})))?;
+        let claim = format!("{LEASE}/offers/{}/claim", text(&offer, "uuid")?);
+        let lessee = member(&api, "lessee", &project(&api, "lessee")?)?;
+        let lease = lessee.good("POST", &claim, Some(&json!({"name": "for a week"})))?;
+        let lease = text(&lease, "uuid")?.to_owned();
+        let stop = self.common.stop.clone();
+        stop.until("that the node is the lessee's", WORK_LIMIT, LOOK_EVERY, || {
+            Ok((self.show()?["properties"]["lease_uuid"] == lease.as_str()).then_some(()))
+        })?;
+        self.lease = Some(lease);
+        Ok(())
+    }
+
     /// The next start may be a first one, with another password.
     pub(crate) fn forget_password(&mut self) {
         self.api = None;
@@ -219,6 +247,13 @@ impl World {
     /// # Errors
     /// When nothing is answered.
     pub(crate) fn ask_for(&mut self, work: &Work) -> Result<(u16, Value)> {
+        if let Work::Return = work {
+            let lease = self.lease.as_deref().context("there is no lease")?;
+            let path = format!("{LEASE}/leases/{lease}");
+            // As esi-leap it says 200 to what goes on from there.
+            let (status, answer) = self.api()?.ask("DELETE", &path, None)?;
+            return Ok((if status == 200 { 202 } else { status }, answer));
+        }
         let path = format!("{BAREMETAL}/nodes/{NODE}/states/provision");
         self.api()?.ask("PUT", &path, Some(&work.body()))
     }
@@ -245,7 +280,10 @@ impl World {
     ///
     /// # Errors
     /// What it is instead.
-    pub(crate) fn proof(&self, work: &Work) -> Result<()> {
+    pub(crate) fn proof(&mut self, work: &Work) -> Result<()> {
+        if let Work::Return = work {
+            self.must_be_nobodys()?;
+        }
         match work {
             Work::Deploy(nonce) => match self.node.running() {
                 Running::Disk(Ok(found)) => {
@@ -253,7 +291,7 @@ impl World {
                 }
                 other => bail!("the node is active, but its machine runs {other:?}"),
             },
-            Work::Undeploy | Work::Clean => {
+            Work::Undeploy | Work::Clean | Work::Return => {
                 image::must_be_empty(&self.disk)?;
                 ensure!(self.node.running() == Running::Nothing, "the cleaned machine is still on");
             }
@@ -271,6 +309,18 @@ impl World {
         Ok(())
     }
 
+    /// The lease is over, and nothing on the node's record tells of its lessee.
+    fn must_be_nobodys(&mut self) -> Result<()> {
+        let node = self.show()?;
+        ensure!(node["lessee"].is_null(), "it is back, and still {}'s", node["lessee"]);
+        ensure!(node["properties"]["lease_uuid"].is_null(), "it is back, and names lease {}", node["properties"]);
+        ensure!(node["maintenance"] == false && node["fault"].is_null(), "it is set aside: {}", node["fault"]);
+        let lease = self.lease.clone().context("there is no lease")?;
+        let lease = self.api()?.get(&format!("{LEASE}/leases/{lease}"))?;
+        ensure!(lease["status"] == "deleted", "its node is back, and the lease is '{}'", lease["status"]);
+        Ok(())
+    }
+
     /// Keeps a copy of everything. The program must be down.
     ///
     /// # Errors
@@ -279,7 +329,7 @@ impl World {
         let folder = self.common.folder.join(name);
         copy_folder(&self.site.state(), &folder.join("state"))?;
         fs::copy(&self.disk, folder.join("disk"))?;
-        Ok(Snapshot { folder, standing: self.node.standing() })
+        Ok(Snapshot { folder, standing: self.node.standing(), lease: self.lease.clone() })
     }
 
     /// Puts everything as it was. The program must be down.
@@ -289,6 +339,7 @@ impl World {
     pub(crate) fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.kill();
         self.node.restore(&snapshot.standing);
+        self.lease.clone_from(&snapshot.lease);
         match fs::remove_dir_all(self.site.state()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
@@ -319,6 +370,8 @@ pub(crate) enum Work {
     Undeploy,
     Rescue,
     Unrescue,
+    /// A lessee gives back what he has deployed.
+    Return,
 }
 
 impl Work {
@@ -335,6 +388,8 @@ impl Work {
             Work::Undeploy => json!({"target": "deleted"}),
             Work::Rescue => json!({"target": "rescue", "rescue_password": "let me in"}),
             Work::Unrescue => json!({"target": "unrescue"}),
+            // It is no verb of the node's.
+            Work::Return => Value::Null,
             Work::Deploy(nonce) => json!({
                 "target": "active",
                 "configdrive": {"meta_data": {}, "user_data": format!("{NONCE}{nonce}\n")},
@@ -345,7 +400,7 @@ impl Work {
     pub(crate) fn ends_in(&self) -> &'static str {
         match self {
             Work::Manage | Work::Inspect => "manageable",
-            Work::Clean | Work::Undeploy => "available",
+            Work::Clean | Work::Undeploy | Work::Return => "available",
             Work::Deploy(_) | Work::Unrescue => "active",
             Work::Rescue => "rescue",
         }
@@ -361,6 +416,7 @@ impl Work {
             Work::Undeploy => "undeploy",
             Work::Rescue => "rescue",
             Work::Unrescue => "unrescue",
+            Work::Return => "hand-over",
         }
     }
 }
@@ -373,6 +429,22 @@ pub(crate) fn at_rest(node: &Value, wanted: &str) -> Result<Option<()>> {
         bail!("the node came to rest in '{state}': {}", node["last_error"]);
     }
     Ok((!underway).then_some(()))
+}
+
+/// Makes a project.
+fn project(api: &Api, name: &str) -> Result<String> {
+    let made = api.good("POST", &format!("{IDENTITY}/projects"), Some(&json!({"project": {"name": name}})))?;
+    Ok(text(&made["project"], "id")?.to_owned())
+}
+
+/// Makes a user who is a member of the project, and of no other.
+fn member(api: &Api, name: &str, project: &str) -> Result<Api> {
+    let user = json!({"user": {"name": name, "password": MEMBERS_PASSWORD, "default_project_id": project}});
+    let user = api.good("POST", &format!("{IDENTITY}/users"), Some(&user))?;
+    let roles = api.get(&format!("{IDENTITY}/roles?name=member"))?;
+    let (user, role) = (text(&user["user"], "id")?, text(&roles["roles"][0], "id")?);
+    api.good("PUT", &format!("{IDENTITY}/projects/{project}/users/{user}/roles/{role}"), None)?;
+    Api::new(&format!("http://{API}"), name, MEMBERS_PASSWORD)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

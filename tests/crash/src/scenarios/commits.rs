@@ -1,6 +1,6 @@
-//! The program is killed at its n-th sync of a file, for every n up to the end of a deployment: each commit is one.
+//! The program is killed at its n-th sync of a file, for every n up to the end of a deployment, or of a lease: each commit
+//! is one.
 
-use super::Bases;
 use crate::appliance::{Appliance, Started};
 use crate::hold::{Calls, Moment, Plan};
 use crate::lanes;
@@ -17,11 +17,20 @@ use std::time::{Duration, Instant};
 const LEAST: u64 = 15;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-struct Point(Plan);
+/// What the program is killed in.
+#[derive(Clone, Copy)]
+pub(crate) struct During<'a> {
+    pub(crate) base: &'a Snapshot,
+    /// The state that the node rests in until it is asked for.
+    pub(crate) rests_in: &'static str,
+    pub(crate) work: fn() -> Work,
+}
+
+struct Point(Plan, &'static str);
 
 impl Display for Point {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let Plan { calls, nth, moment } = self.0;
+        let (Plan { calls, nth, moment }, kind) = (self.0, self.1);
         let call = match calls {
             Calls::Syncs => "sync",
             Calls::Writes => "write",
@@ -30,7 +39,7 @@ impl Display for Point {
             Moment::Before => "before",
             Moment::After => "after",
         };
-        write!(f, "killed {moment} {call} {} of a deployment", nth.unwrap_or_default())
+        write!(f, "killed {moment} {call} {} of one {kind}", nth.unwrap_or_default())
     }
 }
 
@@ -38,20 +47,20 @@ impl Display for Point {
 /// When the kills do not happen.
 pub(crate) fn run(
     worlds: &mut [World],
-    bases: &Bases,
+    during: During<'_>,
     report: &Report,
     calls: Calls,
     moment: Moment,
 ) -> Result<String> {
-    let next = AtomicU64::new(1);
+    let (next, kind) = (AtomicU64::new(1), (during.work)().kind());
     let survived = AtomicBool::new(false);
     let places = Mutex::new(BTreeMap::<String, u32>::new());
     let points = || {
         let nth = Some(next.fetch_add(1, Ordering::SeqCst));
-        (!survived.load(Ordering::SeqCst)).then_some(Point(Plan { calls, nth, moment }))
+        (!survived.load(Ordering::SeqCst)).then_some(Point(Plan { calls, nth, moment }, kind))
     };
     lanes::run(worlds, report, points, |world, point| {
-        match deploy(world, &bases.available, point.0)? {
+        match carry_out(world, during, point.0)? {
             Some(place) => *places.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default() += 1,
             None => survived.store(true, Ordering::SeqCst),
         }
@@ -64,10 +73,10 @@ pub(crate) fn run(
     Ok(format!("{kills} kills in {}", places.join(", ")))
 }
 
-/// Deploys under the plan. The file whose call the program did not survive; `None`: it was not killed.
-fn deploy(world: &mut World, base: &Snapshot, plan: Plan) -> Result<Option<String>> {
-    world.restore(base)?;
-    let work = Work::deploy();
+/// Does the work under the plan. The file whose call the program did not survive; `None`: it was not killed.
+fn carry_out(world: &mut World, during: During<'_>, plan: Plan) -> Result<Option<String>> {
+    world.restore(during.base)?;
+    let work = (during.work)();
     let mut asked = false;
     let killed;
     match world.site.start_under(Some(plan), &[])? {
@@ -86,8 +95,8 @@ fn deploy(world: &mut World, base: &Snapshot, plan: Plan) -> Result<Option<Strin
     }
     world.start()?;
     let node = world.show()?;
-    if node["provision_state"] == "available" && node["target_provision_state"].is_null() {
-        ensure!(!asked, "the deployment was acknowledged, and after the restart nobody knows of it");
+    if node["provision_state"] == during.rests_in && node["target_provision_state"].is_null() {
+        ensure!(!asked, "the {} was acknowledged, and after the restart nobody knows of it", work.kind());
         let (status, answer) = world.ask_for(&work)?;
         ensure!(status == 202, "after the restart: {status}: {answer}");
     }

@@ -2,7 +2,7 @@
 //!
 //! In: worlds (a box and a simulated node each) and states to begin with. Out: points passed and failed. `steps` and
 //! `commits` kill the program during the life of a node, `load` while users write, `full_disk` takes its space, `starts`
-//! starts it where it must not start, `clock` moves its clock.
+//! starts it where it must not start, `clock` moves its clock. The end of a lease is killed as the life of a node is.
 
 pub(crate) mod clock;
 pub(crate) mod commits;
@@ -23,6 +23,8 @@ pub(crate) struct Bases {
     pub(crate) available: Snapshot,
     pub(crate) active: Snapshot,
     pub(crate) rescue: Snapshot,
+    /// A lessee's, who runs his system on it.
+    pub(crate) leased: Snapshot,
 }
 
 /// Takes a node through its whole life once, and keeps a copy of each state of rest.
@@ -44,7 +46,13 @@ pub(crate) fn bases(world: &mut World) -> Result<Bases> {
         reach(world, &Work::deploy())?;
         let active = world.snapshot("active")?;
         reach(world, &Work::Rescue)?;
-        Ok(Bases { enrolled, manageable, available, active, rescue: world.snapshot("rescue")? })
+        let rescue = world.snapshot("rescue")?;
+        world.restore(&available)?;
+        world.start()?;
+        world.lend()?;
+        world.kill();
+        reach(world, &Work::deploy())?;
+        Ok(Bases { enrolled, manageable, available, active, rescue, leased: world.snapshot("leased")? })
     })
 }
 

@@ -46,10 +46,12 @@ impl Display for Point<'_> {
     }
 }
 
+/// A node's whole life.
+///
 /// # Errors
 /// When an undisturbed run fails.
 pub(crate) fn run(worlds: &mut [World], bases: &Bases, report: &Report) -> Result<String> {
-    let kinds: [Kind; 7] = [
+    let kinds: [Kind<'_>; 7] = [
         (&bases.enrolled, || Work::Manage),
         (&bases.manageable, || Work::Inspect),
         (&bases.manageable, || Work::Clean),
@@ -58,16 +60,28 @@ pub(crate) fn run(worlds: &mut [World], bases: &Bases, report: &Report) -> Resul
         (&bases.active, || Work::Rescue),
         (&bases.rescue, || Work::Unrescue),
     ];
+    run_all(worlds, &kinds, report)
+}
+
+/// The end of a lease.
+///
+/// # Errors
+/// When an undisturbed run fails.
+pub(crate) fn run_return(worlds: &mut [World], bases: &Bases, report: &Report) -> Result<String> {
+    run_all(worlds, &[(&bases.leased, || Work::Return)], report)
+}
+
+fn run_all(worlds: &mut [World], kinds: &[Kind<'_>], report: &Report) -> Result<String> {
     let Some(first) = worlds.first_mut() else { bail!("there is no world") };
     let mut points = VecDeque::new();
-    for (base, work) in kinds {
+    for (base, work) in kinds.iter().copied() {
         let names = lanes::alone(first, |world| transitions(world, base, &work()))?;
         for name in names {
             points.push_back(Point { base, work: work(), moment: Moment::At(name) });
         }
         points.push_back(Point { base, work: work(), moment: Moment::Each });
     }
-    for (base, work) in kinds.into_iter().filter(|(_, work)| !matches!(work(), Work::Manage | Work::Unrescue)) {
+    for (base, work) in kinds.iter().copied().filter(|(_, work)| !matches!(work(), Work::Manage | Work::Unrescue)) {
         points.push_back(Point { base, work: work(), moment: Moment::MissedBoot });
     }
     let points = Mutex::new(points);
