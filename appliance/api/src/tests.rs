@@ -91,6 +91,7 @@ impl Rig {
             bmcs: Arc::new(Bmcs::new(sealer.clone())),
             images: Arc::new(images.expect("a folder of images")),
             tickets: Arc::new(Tickets::new(sealer.clone())),
+            switches: Arc::default(),
             sealer,
             settings: Arc::new(settings),
             store,

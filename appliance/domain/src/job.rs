@@ -80,6 +80,14 @@ pub enum StepName {
     UpdateFirmware,
     /// The update has ended, and the version is read back.
     CheckFirmware,
+    /// The node's switch ports are where nobody hears it.
+    PortsIdle,
+    /// They are where the appliance boots machines.
+    PortsProvisioning,
+    /// They are where it boots one that may still hold somebody's data.
+    PortsCleaning,
+    /// They are on the networks of whoever has the machine.
+    PortsTenant,
     /// A step of another version of the program.
     #[serde(other)]
     Unknown,
@@ -110,6 +118,10 @@ impl StepName {
             StepName::CheckBios => "check-bios",
             StepName::UpdateFirmware => "update-firmware",
             StepName::CheckFirmware => "check-firmware",
+            StepName::PortsIdle => "ports-idle",
+            StepName::PortsProvisioning => "ports-provisioning",
+            StepName::PortsCleaning => "ports-cleaning",
+            StepName::PortsTenant => "ports-tenant",
             StepName::Unknown => "unknown",
         }
     }
@@ -125,6 +137,7 @@ impl StepName {
         match self {
             StepName::CheckBmc | StepName::ReadPower => 60,
             StepName::BootFromNetwork | StepName::BootFromDisk => 180,
+            StepName::PortsIdle | StepName::PortsProvisioning | StepName::PortsCleaning | StepName::PortsTenant => 300,
             StepName::PowerCycle | StepName::PowerOff | StepName::PowerOn | StepName::ChangePower => 300,
             StepName::AwaitAgent | StepName::AwaitInventory => 1800,
             StepName::PrepareImage => 3600,

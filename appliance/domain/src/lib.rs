@@ -29,6 +29,7 @@ pub mod provision;
 pub mod refusal;
 pub mod rows;
 pub mod view;
+pub mod wire_steps;
 
 pub use command::{Actor, Answer, Command, Context};
 pub use decide::{Decision, decide};

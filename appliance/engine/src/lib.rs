@@ -28,6 +28,7 @@ use leasehold_store::{Committed, SealError, Sealer, Store, SubmitError, Trace};
 use leases::LeaseSettings;
 use std::sync::Arc;
 use std::time::Duration;
+use switches::Switches;
 use tickets::Tickets;
 
 /// How the engine is to work.
@@ -66,6 +67,7 @@ pub struct Engine {
     pub images: Arc<ImageStore>,
     pub tickets: Arc<Tickets>,
     pub sealer: Arc<Sealer>,
+    pub switches: Arc<Switches>,
     pub settings: Arc<Settings>,
 }
 

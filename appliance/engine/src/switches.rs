@@ -6,6 +6,8 @@
 //! the switch's name here, or `switch_id` its id; `port_id` is the port.
 
 #[cfg(test)]
+mod job_tests;
+#[cfg(test)]
 mod tests;
 mod wanted;
 
@@ -65,6 +67,22 @@ impl Switches {
     /// These.
     pub fn new(known: Vec<KnownSwitch>) -> Switches {
         Switches { known }
+    }
+
+    /// Asks each switch whether it is what it was taken for, and tells the log. One that does not answer now is no reason
+    /// not to start: the jobs that need it say so.
+    pub async fn check(&self) {
+        for switch in &self.known {
+            match switch.driver.check().await {
+                Ok(checked) => {
+                    tracing::info!(switch = switch.name, version = checked.version, "the switch answers");
+                    for warning in checked.warnings {
+                        tracing::warn!(switch = switch.name, warning, "isolation may not be what it looks like");
+                    }
+                }
+                Err(error) => tracing::error!(switch = switch.name, %error, "machines on this switch cannot be served"),
+            }
+        }
     }
 
     /// Puts every port of a node whose switch is known where it is to stand, and reads it back. One that fails does not

@@ -1,6 +1,6 @@
 //! `leasehold serve`: from a configuration to a running appliance, and its orderly end.
 
-use crate::config::{Config, LogFormat, Role, Wipe};
+use crate::config::{Config, LogFormat, Role, Switch, Wipe};
 use crate::netboot::{self, BootInterface, Scripts};
 use crate::{ServeArguments, first_start, privileges};
 use anyhow::Context;
@@ -18,6 +18,7 @@ use leasehold_domain::boot::KernelArgument;
 use leasehold_domain::command::Actor;
 use leasehold_engine::bmcs::Bmcs;
 use leasehold_engine::images::{ImageSettings, ImageStore, Network, Patience, never_fetched_from};
+use leasehold_engine::switches::Switches;
 use leasehold_engine::tickets::Tickets;
 use leasehold_engine::{Engine, Settings};
 use leasehold_netboot::files::BootFiles;
@@ -156,6 +157,11 @@ async fn run_with(
     listeners.spawn(reload_on_signal(api.clone()));
     listeners.spawn(leasehold_api::identity::housekeeping(store.clone()));
     let mut running = engine.start();
+    let switches = engine.switches.clone();
+    listeners.spawn(async move {
+        switches.check().await;
+        std::future::pending().await
+    });
 
     let scheme = if tls.is_some() { "https" } else { "http" };
     let base = format!("{scheme}://{public_address}");
@@ -228,8 +234,15 @@ fn engine(
         images: Arc::new(images.context("the folder of images cannot be opened")?),
         tickets: Arc::new(Tickets::new(sealer.clone())),
         sealer,
+        switches: Arc::new(switches(config)?),
         settings: Arc::new(settings),
     })
+}
+
+/// The switches that machines are plugged into.
+fn switches(config: &Config) -> anyhow::Result<Switches> {
+    let known = config.switches.iter().map(Switch::known).collect::<anyhow::Result<_>>();
+    Ok(Switches::new(known.context("a switch of the configuration cannot be used")?))
 }
 
 /// What projects may have, and where their machines stand.

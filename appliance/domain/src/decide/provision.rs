@@ -16,6 +16,7 @@ use crate::power::{PowerState, PowerTarget};
 use crate::provision::{Event, ProvisionState, Standing, Verb, step};
 use crate::refusal::Refusal;
 use crate::view::Change;
+use crate::wire_steps::{is_wired, with_ports};
 use std::sync::Arc;
 
 impl Room<'_> {
@@ -209,10 +210,15 @@ impl Room<'_> {
             created_at: self.context.now,
             ended_at: None,
         };
-        let steps = match driver::is_fake(&node.settings.driver) {
-            true => plan(kind, wipe).into_iter().filter(|step| !step.needs_machine()).collect(),
-            false => plan_of_list(kind, job.listed()).unwrap_or_else(|| plan(kind, wipe)),
-        };
+        let is_fake = driver::is_fake(&node.settings.driver);
+        let listed = if is_fake { None } else { plan_of_list(kind, job.listed()) };
+        let mut steps = listed.unwrap_or_else(|| plan(kind, wipe));
+        if is_wired(self.view, node.id) {
+            steps = with_ports(kind, steps);
+        }
+        if is_fake {
+            steps.retain(|step| !step.needs_machine());
+        }
         job.steps = steps.into_iter().map(StepRecord::pending).collect();
         self.tell(node, What::JobStarted { job: id, kind });
         self.changes.push(Change::PutJob(Arc::new(job)));

@@ -206,6 +206,7 @@ fn engine(folder: &Path, ahead: Ahead) -> Engine {
         bmcs: Arc::new(Bmcs::new(sealer.clone())),
         images: Arc::new(images),
         tickets: Arc::new(Tickets::new(sealer.clone())),
+        switches: Arc::default(),
         sealer,
         settings: Arc::new(settings),
         store,

@@ -9,10 +9,12 @@ mod bmc;
 mod fake;
 mod firmware;
 mod hold;
+mod ports;
 mod rescue;
 mod service;
 mod wait;
 
+use crate::switches::Stand;
 use crate::{Engine, diagnosis};
 use leasehold_domain::driver;
 use leasehold_domain::image::wanted_image;
@@ -59,6 +61,10 @@ pub(crate) async fn perform(engine: &Engine, job: &Job, step: StepName, taken_up
         StepName::CheckBios => bios::check(engine, job, &node).await,
         StepName::UpdateFirmware => firmware::update(engine, job, &node).await,
         StepName::CheckFirmware => firmware::check(engine, job, &node).await,
+        StepName::PortsIdle => ports::put(engine, job, step, Stand::Idle).await,
+        StepName::PortsProvisioning => ports::put(engine, job, step, Stand::Provisioning).await,
+        StepName::PortsCleaning => ports::put(engine, job, step, Stand::Cleaning).await,
+        StepName::PortsTenant => ports::put(engine, job, step, Stand::Tenant).await,
         StepName::Unknown => Err("This step belongs to another version of the program.".into()),
     }
 }

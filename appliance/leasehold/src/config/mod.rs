@@ -6,17 +6,19 @@
 mod keys;
 mod lease;
 mod limits;
+mod switches;
 
 use jiff::SignedDuration;
+use lease::Lease;
 use leasehold_api::auth::Settings;
 use leasehold_api::policy::Source;
-use lease::Lease;
 use leasehold_engine::images::{Network, NoNetwork};
 use limits::Limits;
 use serde::Deserialize;
 use serde::de::Error as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+pub(crate) use switches::Switch;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -30,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) local: Local,
     #[serde(rename = "interface")]
     pub(crate) interfaces: Vec<Interface>,
+    pub(crate) switches: Vec<Switch>,
     pub(crate) images: Images,
     pub(crate) limits: Limits,
     pub(crate) tenants: Tenants,
@@ -250,6 +253,7 @@ impl Default for Config {
             public: Public::default(),
             local: Local::default(),
             interfaces: Vec::new(),
+            switches: Vec::new(),
             images: Images::default(),
             limits: Limits::default(),
             tenants: Tenants::default(),
@@ -400,6 +404,7 @@ impl Config {
         }
         self.limits.check()?;
         self.lease.check()?;
+        switches::check(&self.switches)?;
         if self.power.sync_seconds == 0 {
             return wrong("power.sync_seconds", "must be at least 1");
         }

@@ -1,0 +1,27 @@
+//! Steps that put a node's switch ports where they are to stand.
+
+use super::Outcome;
+use crate::Engine;
+use crate::switches::Stand;
+use leasehold_domain::command::Command;
+use leasehold_domain::job::{Job, StepName};
+use std::time::Duration;
+
+/// Puts them there, again and again while a switch does not answer or somebody else changes the same port; the step's
+/// deadline ends it. What is not known to stand there stops the job: nobody may be let near the machine then.
+pub(super) async fn put(engine: &Engine, job: &Job, step: StepName, stand: Stand) -> Outcome {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        match engine.switches.set(&engine.view(), job.node, stand).await {
+            Ok(done) => return Ok(Some(done)),
+            Err(trouble) if trouble.may_pass => {
+                tracing::info!(job = %job.id, step = step.name(), %trouble, "a switch port is not set; trying again");
+                let report = Command::StepProgress { job: job.id, step, detail: trouble.to_string() };
+                engine.tell(report).await.map_err(|error| error.to_string())?;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(15));
+            }
+            Err(trouble) => return Err(trouble.to_string()),
+        }
+    }
+}
