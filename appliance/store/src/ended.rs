@@ -239,3 +239,111 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::carry_out;
+    use jiff::SignedDuration;
+    use leasehold_domain::lease::{Label, LeaseState, Span};
+    use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
+    use std::time::{Duration, Instant};
+    use uuid::Uuid;
+
+    fn ended(number: u64) -> Lease {
+        let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(i64::try_from(number).expect("not so many"));
+        Lease {
+            id: LeaseId(Uuid::from_u128(u128::from(number))),
+            label: Label::default(),
+            purpose: None,
+            project: format!("lessee{}", number % 7),
+            owner: "owner".into(),
+            node: NodeId(Uuid::from_u128(u128::from(number % 100))),
+            span: Span::ALL,
+            offer: None,
+            parent: None,
+            group: None,
+            state: LeaseState::Expired,
+            reason: None,
+            ready_by: None,
+            fulfilled_at: None,
+            expired_at: Some(at),
+            created_at: at,
+            updated_at: Some(at),
+            revision: 3,
+        }
+    }
+
+    fn database() -> Database {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).expect("a database in memory");
+        fill(&database, 0..1);
+        database
+    }
+
+    fn fill(database: &Database, numbers: std::ops::Range<u64>) {
+        let mut ops = Vec::new();
+        for number in numbers {
+            lease(&Rows::Put(LeaseRow::Lease(Arc::new(ended(number)))), &mut ops).expect("it can be written");
+        }
+        let transaction = database.begin_write().expect("write");
+        carry_out(&transaction, &ops).expect("written");
+        transaction.commit().expect("committed");
+    }
+
+    #[test]
+    fn a_page_looks_at_so_many_and_goes_on_from_there() {
+        let database = database();
+        let count = u64::try_from(LOOK_AT).expect("a number") + 100;
+        fill(&database, 1..count);
+        let read = database.begin_read().expect("read");
+        let rare = |lease: &Lease| lease.id.0.as_u128() == 50;
+        let first = page(&read, &[EndedBy::All], None, 10, rare).expect("read");
+        assert!(first.rows.is_empty() && first.next.is_some(), "not found yet, and not all were looked at");
+        let next = page(&read, &[EndedBy::All], first.next, 10, rare).expect("read");
+        assert_eq!((next.rows.len(), next.next), (1, None));
+    }
+
+    #[test]
+    fn times_before_1970_and_at_the_ends_of_time_are_in_order() {
+        let nanosecond = SignedDuration::from_nanos(1);
+        let times = [
+            Timestamp::MIN,
+            Timestamp::MIN + nanosecond,
+            Timestamp::UNIX_EPOCH - nanosecond,
+            Timestamp::UNIX_EPOCH,
+            Timestamp::UNIX_EPOCH + nanosecond,
+            Timestamp::MAX,
+        ];
+        assert!(times.map(|at| place(at, &[0; 16])).is_sorted_by(|one, next| one < next));
+        assert!(place(Timestamp::MAX, &[u8::MAX; 16]).0 < [u8::MAX; PLACE]);
+    }
+
+    /// The shortest of some tries, each a page by a lessee, one by all, and a look at one.
+    fn cost(database: &Database, count: u64) -> Duration {
+        let tries = (0..20).map(|number| {
+            let begin = Instant::now();
+            let read = database.begin_read().expect("read");
+            let by = [EndedBy::Project(format!("lessee{}", number % 7)), EndedBy::Node(NodeId(Uuid::from_u128(3)))];
+            assert_eq!(page::<Lease>(&read, &by, None, 100, |_| true).expect("read").rows.len(), 100);
+            assert_eq!(page::<Lease>(&read, &[EndedBy::All], None, 100, |_| true).expect("read").rows.len(), 100);
+            let id = LeaseId(Uuid::from_u128(u128::from(count / 2)));
+            assert!(one_lease(&read, id).expect("read").is_some());
+            begin.elapsed()
+        });
+        tries.min().expect("some tries")
+    }
+
+    /// `cargo test -p leasehold-store --release -- --ignored costs_the_same`
+    #[test]
+    #[ignore = "writes a million rows first, which takes its time"]
+    fn a_page_costs_the_same_among_a_thousand_and_among_a_million() {
+        let database = database();
+        fill(&database, 1..1000);
+        let few = cost(&database, 1000);
+        for from in (1000..1_000_000).step_by(50_000) {
+            fill(&database, from..(from + 50_000).min(1_000_000));
+        }
+        let many = cost(&database, 1_000_000);
+        assert!(many < 3 * few, "{few:?} among a thousand, {many:?} among a million");
+    }
+}
