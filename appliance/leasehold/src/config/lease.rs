@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn what_is_said_holds() {
-        let config = Config::parse("[lease]\nusual_hours = 2\nlongest_hours = 3\ndepth = 1\noffers = 0").expect("terms");
+        let config =
+            Config::parse("[lease]\nusual_hours = 2\nlongest_hours = 3\ndepth = 1\noffers = 0").expect("terms");
         let terms = config.lease.settings().terms(false);
         assert_eq!((terms.usual, terms.longest), (SignedDuration::from_hours(2), Some(SignedDuration::from_hours(3))));
         assert_eq!((terms.depth, terms.offers), (1, 0));
