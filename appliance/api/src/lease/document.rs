@@ -94,6 +94,10 @@ pub(super) fn lease(view: &View, lease: &Lease) -> Value {
     document.extend(members.into_iter().map(|(name, value)| (name.to_owned(), value)));
     resource(view, lease.node, &mut document);
     times(lease.span, &mut document);
+    // Of ours: the leases that were reserved with it.
+    if let Some(group) = lease.group {
+        document.insert("leasehold_reservation_uuid".into(), json!(group.to_string()));
+    }
     // Of ours: what it waits for, or why it came to nothing.
     if let Some(reason) = &lease.reason {
         document.insert("leasehold_reason".into(), json!(reason));

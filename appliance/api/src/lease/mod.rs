@@ -21,6 +21,7 @@ mod leases;
 mod nodes;
 mod offers;
 mod once;
+mod reservations;
 mod time;
 mod whose;
 
@@ -60,6 +61,11 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
         .route("/lease/v1", get(discovery::versions))
         .route("/lease/v1/", get(discovery::versions))
         .nest("/lease/v1", v1)
+        .route("/appliance/v1/reservations", get(reservations::list).post(reservations::create))
+        .route(
+            "/appliance/v1/reservations/{id}",
+            get(reservations::show).patch(reservations::change).delete(reservations::remove),
+        )
         .method_not_allowed_fallback(fault::no_such_method)
         .layer(DefaultBodyLimit::max(api.limits.settings.network_body))
 }

@@ -11,6 +11,7 @@ mod bad_input;
 mod events;
 mod life;
 mod once;
+mod reservations;
 mod whose;
 
 const SHIPPED: &str = include_str!("../../../../config/policy.yaml");

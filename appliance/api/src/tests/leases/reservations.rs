@@ -1,0 +1,105 @@
+//! Several nodes at once, or none.
+
+use super::*;
+
+const PATH: &str = "/appliance/v1/reservations";
+
+impl Market {
+    async fn reserve(&self, who: &Tenant, method: &str, more: &str, body: Value) -> Reply {
+        let headers = [("x-auth-token", who.token.as_str()), ("idempotency-key", "k")];
+        let headers = if method == "POST" { &headers[..] } else { &headers[..1] };
+        let answer = self.rig.ask(method, &format!("{PATH}{more}"), body, headers).await;
+        (answer.status, answer.body)
+    }
+
+    /// Two more nodes, and an offer of each of the three from [`DAY`] on.
+    async fn three(&self) {
+        for name in ["n2", "n3"] {
+            self.ready_node(name).await;
+        }
+        for name in ["n1", "n2", "n3"] {
+            self.made(&self.owner, "/offers", json!({"resource_uuid": name, "start_time": DAY})).await;
+        }
+    }
+}
+
+fn wish(count: usize, end: &str) -> Value {
+    json!({"nodes": [{"count": count, "resource_class": "gpu", "properties": {"cpus": "8"}}],
+           "start_time": DAY, "end_time": end, "name": "team"})
+}
+
+#[tokio::test]
+async fn all_or_nothing_and_moved_and_given_back_as_one() {
+    let market = Market::new().await;
+    market.three().await;
+    let before = market.everything().await;
+    let (status, answer) = market.reserve(&market.lessee, "POST", "", wish(4, "2090-01-03T00:00:00")).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    assert!(words(&answer).starts_with("3 of 4 `gpu` free from 2090-01-01"), "{answer}");
+    assert!(words(&answer).contains("no offer has 4 for so long"), "{answer}");
+    assert_eq!(market.everything().await, before);
+
+    let (status, first) = market.reserve(&market.lessee, "POST", "", wish(2, "2090-01-03T00:00:00")).await;
+    assert_eq!(status, StatusCode::CREATED, "{first}");
+    let again = market.reserve(&market.lessee, "POST", "", wish(2, "2090-01-03T00:00:00")).await;
+    assert_eq!(again, (StatusCode::CREATED, first.clone()), "sent again");
+    assert_eq!(first["leases"].as_array().map(Vec::len), Some(2));
+    assert!(first["leases"].as_array().expect("a list").iter().all(|lease| {
+        lease["leasehold_reservation_uuid"] == first["uuid"] && lease["project_id"] == market.lessee.project
+    }));
+    let short = market.reserve(&market.sublessee, "POST", "", wish(2, "2090-01-02T00:00:00")).await;
+    assert_eq!(short.0, StatusCode::CONFLICT);
+    assert!(words(&short.1).starts_with("1 of 2 `gpu`"), "{}", short.1);
+    assert!(words(&short.1).ends_with("2 from 2090-01-03T00:00:00 UTC."), "{}", short.1);
+
+    let one = format!("/{}", uuid(&first));
+    for who in [&market.sublessee, &market.stranger] {
+        for (method, body) in
+            [("GET", Value::Null), ("PATCH", json!({"end_time": "2090-01-02T00:00:00"})), ("DELETE", Value::Null)]
+        {
+            assert_eq!(market.reserve(who, method, &one, body).await.0, StatusCode::NOT_FOUND, "{method}");
+        }
+        let (_, list) = market.reserve(who, "GET", "", Value::Null).await;
+        assert_eq!(list, json!({"reservations": []}));
+    }
+    let moved = market.reserve(&market.admin, "PATCH", &one, json!({"end_time": "2090-01-04T00:00:00"})).await;
+    assert_eq!((moved.0, &moved.1["end_time"]), (StatusCode::OK, &json!("2090-01-04T00:00:00")), "{}", moved.1);
+    let gone = market.reserve(&market.lessee, "DELETE", &one, Value::Null).await;
+    assert_eq!(gone, (StatusCode::OK, Value::Null));
+    assert_eq!(market.reserve(&market.lessee, "GET", &one, Value::Null).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_is_no_wish_is_refused_and_changes_nothing() {
+    let market = Market::new().await;
+    market.three().await;
+    let before = market.everything().await;
+    let bodies = [
+        json!({}),
+        json!({"nodes": []}),
+        json!({"nodes": 3}),
+        json!({"nodes": [1]}),
+        json!({"nodes": [{"count": 0}]}),
+        json!({"nodes": [{"count": -1}]}),
+        json!({"nodes": [{"count": 1.5}]}),
+        json!({"nodes": [{"count": 1001}]}),
+        json!({"nodes": [{"count": 600}, {"count": 600}]}),
+        json!({"nodes": [{"count": 1, "node": "n1"}]}),
+        json!({"nodes": [{"resource_class": 3}]}),
+        json!({"nodes": [{"traits": "CUSTOM_A"}]}),
+        json!({"nodes": [{"properties": []}]}),
+        json!({"nodes": vec![json!({}); 9]}),
+        json!({"nodes": [{}], "project_id": "owner"}),
+        json!({"nodes": [{}], "start_time": DAY, "end_time": DAY}),
+        json!({"nodes": [{}], "start_time": "2090-02-01T00:00:00", "end_time": DAY}),
+        json!({"nodes": [{}], "start_time": "soon"}),
+        json!([]),
+    ];
+    for body in bodies {
+        let (status, answer) = market.reserve(&market.lessee, "POST", "", body.clone()).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}: {answer}");
+    }
+    let too_long = market.reserve(&market.lessee, "POST", "", wish(1, "2090-02-01T00:00:00")).await;
+    assert_eq!(too_long.0, StatusCode::FORBIDDEN, "{}", too_long.1);
+    assert_eq!(market.everything().await, before);
+}
