@@ -113,6 +113,14 @@ impl Client {
         self.json(Method::PATCH, path, Some(body))
     }
 
+    /// DELETE.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn delete(&self, path: &str) -> Result<Value> {
+        self.json(Method::DELETE, path, None)
+    }
+
     /// GET of a text.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ pub(super) fn wrong_checksum(scene: &mut Scene) -> Result<()> {
     })
 }
 
-/// Given back, and deployed anew while the appliance is killed three times: while it prepares the machine, while it waits
+/// Given back if it is not free, and deployed anew while the appliance is killed three times: while it prepares the machine, while it waits
 /// for the agent, and after the agent has called. Each time it is started again, and both nodes end deployed without
 /// a person.
 ///

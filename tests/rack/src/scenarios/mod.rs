@@ -9,6 +9,7 @@ mod boots;
 mod cli;
 mod commands;
 mod faults;
+mod leases;
 mod life;
 mod rescue;
 mod steps;
@@ -68,7 +69,7 @@ pub(crate) struct Scene<'a> {
 
 type Play = fn(&mut Scene) -> Result<()>;
 
-const SCENARIOS: [(&str, Play); 10] = [
+const SCENARIOS: [(&str, Play); 12] = [
     ("the whole way of both nodes", life::first_way),
     ("the client's other commands", commands::small_commands),
     ("power, and the disk boot of a machine that asks the network first", boots::network_first),
@@ -78,7 +79,9 @@ const SCENARIOS: [(&str, Play); 10] = [
     ("abort from wait call-back", faults::abort),
     ("a wrong checksum", faults::wrong_checksum),
     ("the whole way a second time, by UEFI HTTP Boot", life::second_way),
+    ("leases begin on machines with their owner's systems", leases::begin),
     ("a redeployment, killed at three steps", faults::killed),
+    ("leases end, killed at three steps", leases::end),
 ];
 
 /// Runs the scenarios of `check`; true when all passed.
