@@ -278,6 +278,31 @@ async fn what_came_while_the_box_was_down_is_caught_up_in_its_order() {
 }
 
 #[tokio::test]
+async fn who_waits_has_the_node_when_it_is_in_order_again() {
+    let mut rig = Rig::new();
+    for down in [false, true] {
+        let running = rig.engine.start();
+        let node = rig.node(Value::Null).await;
+        rig.verb(node, Verb::Deploy).await;
+        rig.until(|view| rests(view, node, ProvisionState::Active)).await;
+        rig.give(Command::SetMaintenance { node, on: true, reason: None }).await.expect("allowed");
+        let lease = rig.lease(node, "ada", -1, 3600).await;
+        rig.until(|view| view.lease.lease(lease).is_some_and(|lease| lease.state == LeaseState::WaitFulfill)).await;
+        let running = (!down).then_some(running);
+        rig.give(Command::SetMaintenance { node, on: false, reason: None }).await.expect("allowed");
+        let running = match running {
+            Some(running) => running,
+            None => {
+                rig = rig.again().await;
+                rig.engine.start()
+            }
+        };
+        rig.until_active(lease).await;
+        drop(running);
+    }
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_takes_nothing_from_anybody_before_its_time() {
     let rig = Rig::new();
     let _running = rig.engine.start();
