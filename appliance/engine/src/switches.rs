@@ -109,6 +109,24 @@ impl Switches {
         }
     }
 
+    /// Whether a switch is known for each of the node's ports, without asking any.
+    ///
+    /// # Errors
+    /// When a port could not be put on the networks that are attached to it now, with the reason.
+    pub fn validate(&self, view: &View, node: NodeId) -> Result<bool, String> {
+        let mut all = true;
+        for card in view.ports_of(node) {
+            let told = |why| format!("port {}: {why}", card.settings.address);
+            let Some(place) = self.place(card).map_err(told)? else {
+                all = false;
+                continue;
+            };
+            self.check_alone(view, card, &place).map_err(told)?;
+            wanted::membership(view, card, Stand::Tenant, place.switch).map_err(told)?;
+        }
+        Ok(all && view.ports_of(node).next().is_some())
+    }
+
     async fn set_one(&self, view: &View, card: &Port, stand: Stand) -> Result<Option<String>, Unsafe> {
         let lasting = |why: String| Unsafe { why, may_pass: false };
         let Some(place) = self.place(card).map_err(lasting)? else { return Ok(None) };

@@ -1,7 +1,8 @@
 //! `/v1/nodes/{node}/vifs`: ports of networks on the node's network cards.
 //!
 //! A VIF is the id of a port of the network API. Attached, the port has the card's MAC address and the node as its host,
-//! and the card shows it as `internal_info.tenant_vif_port_id`. Switches are not set, which `validate` says.
+//! and the card shows it as `internal_info.tenant_vif_port_id`. Where no switch is
+//! configured for a card, `validate` says that it is not isolated.
 
 use super::asked::{Asked, Body, object};
 use super::version::needs;
@@ -124,11 +125,17 @@ pub(super) fn verdict(api: &Api, view: &View, node: &Node) -> Value {
     if node.settings.interface(Interface::Network) != "flat" {
         return json!({"result": true});
     }
-    const ISOLATION: &str = "Isolation on switches is not done yet: attachments are recorded and given their address by \
-                             DHCP where the node stands; no switch is set.";
+    const ISOLATION: &str = "Isolation on switches is not done: no switch of the configuration is named for all of the \
+                             node's ports. Attachments are recorded and given their address by DHCP where the node \
+                             stands.";
+    let isolated = match api.engine.switches.validate(view, node.id) {
+        Ok(isolated) => isolated,
+        Err(why) => return json!({"result": false, "reason": why}),
+    };
     let remarks = vifs_of(view, node.id).filter_map(|vif| remark(api, view, vif));
-    let reason: Vec<String> = std::iter::once(ISOLATION.to_owned()).chain(remarks).collect();
-    json!({"result": true, "reason": reason.join(" ")})
+    let isolation = (!isolated).then(|| ISOLATION.to_owned());
+    let reason: Vec<String> = isolation.into_iter().chain(remarks).collect();
+    if reason.is_empty() { json!({"result": true}) } else { json!({"result": true, "reason": reason.join(" ")}) }
 }
 
 /// The address that DHCP cannot give.

@@ -183,6 +183,24 @@ async fn networks_that_a_switch_cannot_bring_are_refused() {
     }
 }
 
+#[test]
+fn what_could_not_be_set_is_told_before_a_job_begins() {
+    let link = json!({"switch_info": "tor1", "port_id": "n1"});
+    let mut scene = Scene::new();
+    let validate = |scene: &Scene| scene.switches.validate(&scene.view, NODE);
+    assert_eq!(validate(&scene), Ok(false), "it has no port");
+    scene.card(1, NODE, &link, true);
+    assert_eq!(validate(&scene), Ok(true));
+    scene.network(10, None, Some(1));
+    assert!(validate(&scene).expect_err("a flat network").contains("has no VLAN"));
+    scene.network(10, Some(300), Some(1));
+    assert_eq!(validate(&scene), Ok(true));
+    scene.card(2, NODE, &json!({}), true);
+    assert_eq!(validate(&scene), Ok(false), "one of its ports is on an unknown switch");
+    scene.card(2, OTHER, &link, true);
+    assert!(validate(&scene).expect_err("the same cable").contains("is noted for port"));
+}
+
 #[tokio::test]
 async fn a_trunk_brings_its_subports_by_their_own_numbers() {
     let mut scene = Scene::new();
