@@ -8,7 +8,7 @@ use crate::access::{OfNode, forbidden};
 use crate::auth::{self, Caller, known_callers};
 use crate::error::ApiError;
 use crate::named::{find, no_node};
-use crate::timeline;
+use crate::{quarantine, timeline};
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
@@ -25,6 +25,7 @@ fn nodes() -> Router<Api> {
         .route("/appliance/v1/nodes", get(list))
         .route("/appliance/v1/nodes/{node}", get(show))
         .route("/appliance/v1/nodes/{node}/trace", get(timeline::trace))
+        .merge(quarantine::routes())
 }
 
 pub(crate) fn router(api: &Api) -> Router<Api> {

@@ -22,6 +22,7 @@ pub mod limits;
 mod named;
 mod network;
 pub mod policy;
+mod quarantine;
 pub mod serve;
 pub mod tenants;
 #[cfg(test)]

@@ -3,11 +3,12 @@
 use crate::idle::{Activity, Coming, Held, Patience, Taken};
 use crate::limits::counts::{Counts, Full};
 use crate::limits::{Limits, Settings, Why, network_of};
-use axum::Router;
 use axum::body::Body;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use leasehold_domain::Actor;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
@@ -50,6 +51,11 @@ pub struct Connection {
     /// The user id at the other end of a Unix socket.
     pub uid: Option<u32>,
     pub secure: bool,
+}
+
+/// Who gives a command over a Unix socket.
+pub(crate) fn local_actor(connection: Option<Extension<Connection>>) -> Actor {
+    connection.and_then(|connection| connection.uid).map_or(Actor::System("local"), Actor::Local)
 }
 
 /// Serves `router` on a TCP listener for ever.

@@ -41,7 +41,7 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Look at nodes, on the box itself.
+    /// Look at nodes, and work on those in quarantine, on the box itself.
     #[command(subcommand)]
     Node(NodeCommand),
     /// Look at images, add and delete them, on the box itself.
@@ -125,6 +125,20 @@ enum NodeCommand {
         /// Go on with what comes.
         #[arg(long)]
         follow: bool,
+    },
+    /// Take a node in quarantine back from its last lessee once more.
+    Retry {
+        /// Name, UUID or MAC address.
+        node: String,
+        #[command(flatten)]
+        socket: SocketArgument,
+    },
+    /// Let a node in quarantine be worked on. Until a wipe of it was proven nobody gets it.
+    Release {
+        /// Name, UUID or MAC address.
+        node: String,
+        #[command(flatten)]
+        socket: SocketArgument,
     },
 }
 

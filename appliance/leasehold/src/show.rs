@@ -1,6 +1,8 @@
-//! The local commands that look: `node list`, `node show`, `node trace`.
+//! The local commands on nodes: `node list`, `node show`, `node trace`, and for those in quarantine `node retry` and
+//! `node release`.
 
 use crate::{NodeCommand, local};
+use http::Method;
 use leasehold_api::url::escaped;
 use serde_json::Value;
 use std::io::Write;
@@ -11,7 +13,7 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
-/// Runs a command that looks at nodes.
+/// Runs a command on nodes.
 pub(crate) fn main(command: &NodeCommand) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -19,6 +21,8 @@ pub(crate) fn main(command: &NodeCommand) -> anyhow::Result<()> {
             NodeCommand::List { socket, json } => list(&socket.socket, *json).await,
             NodeCommand::Show { node, socket, json } => show(node, &socket.socket, *json).await,
             NodeCommand::Trace { node, socket, json, follow } => trace(node, &socket.socket, *json, *follow).await,
+            NodeCommand::Retry { node, socket } => quarantine(node, &socket.socket, "retry").await,
+            NodeCommand::Release { node, socket } => quarantine(node, &socket.socket, "release").await,
         }
     })
 }
@@ -82,6 +86,11 @@ async fn show(node: &str, socket: &Path, json: bool) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+async fn quarantine(node: &str, socket: &Path, what: &str) -> anyhow::Result<()> {
+    let path = format!("/appliance/v1/nodes/{}/quarantine/{what}", escaped(node));
+    local::send(socket, Method::POST, &path, local::Content::None).await.map(drop)
 }
 
 /// How long one request waits for news, in seconds.

@@ -6,7 +6,7 @@ use super::fault::Fault;
 use crate::Api;
 use crate::auth::{check_new, secret};
 use crate::error::ApiError;
-use crate::serve::Connection;
+use crate::serve::{Connection, local_actor};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -41,10 +41,6 @@ pub(super) struct Wanted {
     system_roles: Vec<String>,
 }
 
-fn actor(connection: Option<Extension<Connection>>) -> Actor {
-    connection.and_then(|connection| connection.uid).map_or(Actor::System("local"), Actor::Local)
-}
-
 fn role(directory: &Directory, name: &str) -> Result<RoleId, ApiError> {
     let known = || directory.roles_known().map(|role| role.name.as_str()).collect::<Vec<_>>().join(", ");
     let role = directory.role_by_name(name).map(|role| role.id);
@@ -73,7 +69,7 @@ pub(super) async fn create(
     body: Result<Json<Wanted>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let Json(wanted) = body.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
-    let actor = actor(connection);
+    let actor = local_actor(connection);
     let view = api.engine.view();
     let directory = &view.identity;
     let system_roles: Vec<RoleId> =
@@ -180,6 +176,6 @@ pub(super) async fn link(
     let view = api.engine.view();
     let user = view.identity.user_by_name(DEFAULT_DOMAIN, &name);
     let user = user.ok_or_else(|| Fault::not_found("user", &name).into_api_error())?;
-    let link = make_link(&api, user, &actor(connection)).await?;
+    let link = make_link(&api, user, &local_actor(connection)).await?;
     Ok((StatusCode::CREATED, Json(json!({"id": id_text(user.id.0), "name": user.name, "link": link}))))
 }

@@ -11,6 +11,7 @@ mod bad_input;
 mod events;
 mod life;
 mod once;
+mod quarantine;
 mod reservations;
 mod whose;
 
