@@ -3,11 +3,12 @@
 //! In: a built `leasehold` (`LEASEHOLD_BIN`) and whatever peers are installed (Kea, dnsmasq, ISC dhcpd, tftpd-hpa,
 //! atftpd, nginx, wrk); a missing one is said and left out. Out: one table per subject, medians over the rounds, with the
 //! ratio of ours to each peer *of the same round*. No figure passes or fails, but those of `timing` and
-//! `fairness`: absolute ones depend on the machine, and only ratios inside one run count. Sockets live in network namespaces
+//! `fairness`, and two winners in `claims`: absolute ones depend on the machine, and only ratios inside one run count. Sockets live in network namespaces
 //! that the program makes itself; needs root.
 
 mod api;
 mod appliance;
+mod claims;
 mod client;
 mod commits;
 mod dhcp;
@@ -63,6 +64,8 @@ enum Subject {
     Http,
     /// Durable commits of the store, against the bare database.
     Commits,
+    /// Claims of offers, in the store against the bare database and over HTTP. Fails when two win the same hour.
+    Claims,
     /// The bare-metal API, and the start of the program.
     Api {
         /// How many nodes there are; several make several passes.
@@ -112,6 +115,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Subject::Tftp => tftp::run(&plan),
         Subject::Http => http::run(&plan),
         Subject::Commits => commits::run(&plan),
+        Subject::Claims => claims::run(&plan),
         Subject::Api { nodes, only_growth } => api::run(&plan, nodes, *only_growth),
         Subject::Timing => timing::run(&plan),
         Subject::Fairness => fairness::run(&plan),
