@@ -4,20 +4,17 @@ Run with the Python of an environment that has what requirements.txt names; LEAS
 Ends with "clients: N passed, N failed".
 """
 
-import argparse
-import concurrent.futures
-import os
 import pathlib
 import sys
-import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "common"))
 
+import lanes  # noqa: E402
 import playbook  # noqa: E402
 import sdk  # noqa: E402
-from commands import SERVICES, Clients, readme_people, run_block  # noqa: E402
-from service import PASSWORD, Service  # noqa: E402
+from commands import SERVICES, readme_people, run_block  # noqa: E402
+from service import PASSWORD  # noqa: E402
 
 # Who: roles, and the project or None for the whole system.
 PEOPLE = {
@@ -108,40 +105,5 @@ def programs(clients):
     readme(clients)
 
 
-def lane(folder, work):
-    """Does the work at a leasehold of its own; what came of it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with Service(os.environ["LEASEHOLD_BIN"], folder, open_as="lessee") as service:
-        for name, (roles, project) in PEOPLE.items():
-            service.account(name, roles, project)
-        clients = Clients(service, folder, PEOPLE)
-        clients.clouds()
-        # Who is asked for all projects sees them all.
-        for row in clients.ask("sys", "openstack project list"):
-            clients.names[row["Name"]] = row["ID"]
-        disk = folder / "disk.raw"
-        disk.write_bytes(sdk.image.disk())
-        (service.import_folder / "disk.raw").write_bytes(disk.read_bytes())
-        clients.names["disk"] = str(disk)
-        work(clients)
-    return clients
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", type=pathlib.Path, help="folder for state and logs, kept")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="leasehold-clients-") as temporary:
-        folder = options.keep or pathlib.Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        # Beside each other: a client's start takes a second of one processor, and there are hundreds.
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            lanes = [pool.submit(lane, folder / work.__name__, work) for work in (tables, programs)]
-        done = [future.result() for future in lanes]
-    passed, failed = sum(clients.passed for clients in done), sum(clients.failed for clients in done)
-    print(f"clients: {passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(lanes.run("clients", __doc__, PEOPLE, sdk.image.disk(), (tables, programs), open_as="lessee"))

@@ -5,21 +5,18 @@ Run with the Python of an environment that has what ../clients/requirements.txt 
 Ends with "leasing: N passed, N failed".
 """
 
-import argparse
 import datetime
 import json
-import os
 import pathlib
 import re
 import sys
-import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "common"))
 
-from commands import Clients, readme_people, run_block, tested_blocks  # noqa: E402
-from service import Service  # noqa: E402
+import lanes  # noqa: E402
+from commands import readme_people, run_block, tested_blocks  # noqa: E402
 
 # Who: roles, and the project or None for the whole system.
 PEOPLE = {
@@ -145,7 +142,6 @@ def let_on(clients):
 def readme(clients):
     """What README.md tells an owner and a lessee of leases, word for word."""
     blocks = readme_people(clients, "box|olga-leases|lena-leases")
-    (clients.folder / "disk.raw").write_bytes(DISK)
     (clients.folder / "key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9 lena\n")
     run_block(clients, *blocks[0])
     # Image and network are of the day before.
@@ -158,32 +154,15 @@ def readme(clients):
         clients.count("README.md has a day of leases", False, str([name for name, _ in blocks]))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", type=pathlib.Path, help="folder for state and logs, kept")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="leasehold-leasing-") as temporary:
-        folder = options.keep or pathlib.Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        with Service(os.environ["LEASEHOLD_BIN"], folder) as service:
-            for name, (roles, project) in PEOPLE.items():
-                service.account(name, roles, project)
-            clients = Clients(service, folder, PEOPLE)
-            clients.clouds()
-            for row in clients.ask("sys", "openstack project list"):
-                clients.names[row["Name"]] = row["ID"]
-            traced(clients)
-            disk = folder / "disk.raw"
-            disk.write_bytes(DISK)
-            made = f"openstack image create --disk-format raw --container-format bare --public --file {disk} disk"
-            clients.expect("sys", "ok", made)
-            clients.expect("sys", "ok", "baremetal port create 52:54:00:00:00:01 --node n1")
-            deployed(clients)
-            let_on(clients)
-            readme(clients)
-    print(f"leasing: {clients.passed} passed, {clients.failed} failed")
-    return 1 if clients.failed or not clients.passed else 0
+def lives(clients):
+    """What was traced, and leases from their begin to their end."""
+    traced(clients)
+    made = "openstack image create --disk-format raw --container-format bare --public --file $disk disk"
+    clients.expect("sys", "ok", made)
+    clients.expect("sys", "ok", "baremetal port create 52:54:00:00:00:01 --node n1")
+    deployed(clients)
+    let_on(clients)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(lanes.run("leasing", __doc__, PEOPLE, DISK, (lives, readme)))
