@@ -267,7 +267,7 @@ pub struct Job {
 /// What the timeline says of an inventory that was waited for.
 pub const INVENTORY_ARRIVED: &str = "the inventory arrived";
 
-/// What the names of steps begin with that wipe all disks.
+/// The listed step that wipes all of all disks. Its relatives leave data behind.
 const ERASE: &str = "erase_devices";
 
 /// The version of the lists in [`plan`].
@@ -314,8 +314,7 @@ impl Job {
     /// them, for his list may go on with another start.
     pub fn has_wiped(&self) -> bool {
         let done = |step: &StepRecord| step.name != StepName::Wipe || step.state == StepState::Done;
-        let erases =
-            |step: &Value| step.get("step").and_then(Value::as_str).is_some_and(|name| name.starts_with(ERASE));
+        let erases = |step: &Value| step.get("step").and_then(Value::as_str).is_some_and(|name| name == ERASE);
         let listed = self.listed();
         // An image follows.
         self.kind != JobKind::Deploy && self.steps.iter().all(done) && (listed.is_empty() || listed.iter().any(erases))

@@ -142,6 +142,11 @@ pub(super) async fn remove(
         StatusCode::FORBIDDEN => by_own(),
         _ => Err(error),
     })?;
+    // Enrolled anew it would be as any other, with its last lessee's data: whoever keeps the box may, its owner may not.
+    if node.is_in_quarantine() && !asked.caller.allows("baremetal:node:delete", &()) {
+        let text = format!("Node {} is in quarantine: it is deleted by an administrator of the system.", node.title());
+        return Err(ApiError::new(StatusCode::CONFLICT, text));
+    }
     settle(&api, node.id).await;
     api.submit(Command::DeleteNode { id: node.id }, actor).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use uuid::{Builder, Uuid};
 
 /// Nodes of one reservation: they are decided on in one go.
-const MOST_NODES: usize = 1000;
+const MOST_NODES: usize = 100;
 const CLAIM: &str = "esi_leap:offer:claim";
 
 fn invalid(name: &str, why: &str) -> Fault {

@@ -37,10 +37,13 @@ impl Room<'_> {
         }
         self.allocation_follows(&node, &settings)?;
         let another_bmc = address_of_bmc(&node.settings) != address_of_bmc(&settings);
+        let another_driver = is_driven_otherwise(&node.settings, &settings);
         let mut changed = Node { settings, ..(*node).clone() };
         if another_bmc {
             changed.bmc_certificate = None;
         }
+        // What was wiped was the machine that was meant before.
+        changed.wiped &= !another_bmc && !another_driver;
         self.tell(&changed, What::NodeChanged);
         if let Some(on) = maintenance.filter(|on| *on != node.maintenance) {
             changed.maintenance = on;
@@ -174,8 +177,7 @@ impl Room<'_> {
             return refused("The retirement", ": manage it first");
         }
         let set_aside = node.maintenance || maintenance == Some(true);
-        let another_driver = old.driver != settings.driver
-            || Interface::ALL.into_iter().any(|interface| old.interface(interface) != settings.interface(interface));
+        let another_driver = is_driven_otherwise(old, settings);
         if another_driver && !(state.is_unused() || set_aside) {
             return refused("The driver or an interface", "; set it into maintenance first");
         }
@@ -203,6 +205,11 @@ impl Room<'_> {
         }
         Ok(())
     }
+}
+
+/// By another driver, or the same one by other interfaces.
+fn is_driven_otherwise(old: &NodeSettings, new: &NodeSettings) -> bool {
+    old.driver != new.driver || Interface::ALL.into_iter().any(|one| old.interface(one) != new.interface(one))
 }
 
 /// The members of `driver_info` that say which BMC it is: with another one, a pinned certificate means nothing.

@@ -41,7 +41,9 @@ impl Room<'_> {
             return self.let_go_on(&node, next);
         }
         let supersedes = matches!(verb, Verb::Abort | Verb::Undeploy) && node.provision_state.is_busy();
-        if !supersedes {
+        let taken_back = self.view.running_job(&node).is_some_and(|job| job.kind == JobKind::HandOver);
+        if !supersedes || taken_back {
+            // That a node is taken from who had it, nobody stops.
             self.must_be_free(&node)?;
         }
         self.check_verb(&node, verb)?;

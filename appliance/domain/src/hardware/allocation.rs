@@ -131,6 +131,7 @@ pub fn free_class(node: &Node) -> Option<&str> {
         && node.target_provision_state.is_none()
         && node.settings.instance_uuid.is_none()
         && !node.maintenance
+        && !node.is_in_quarantine()
         && !node.settings.retired
         && node.power_state.is_some();
     node.settings.resource_class.as_deref().filter(|_| free)
@@ -141,9 +142,10 @@ fn has_traits(node: &Node, traits: &[String]) -> bool {
 }
 
 fn is_for(node: &Node, project: Option<&str>) -> bool {
-    let Some(project) = project else { return true };
+    let Some(project) = project else { return node.lease.is_none() };
     let settings = &node.settings;
-    settings.owner.as_deref() == Some(project) || settings.lessee.as_deref() == Some(project)
+    // Under a lease the node is the lessee's and nobody else's.
+    (node.lease.is_none() && settings.owner.as_deref() == Some(project)) || settings.lessee.as_deref() == Some(project)
 }
 
 /// A node for the request, or why there is none. A node with the allocation's own name comes first, as in Ironic.

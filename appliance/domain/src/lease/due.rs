@@ -2,6 +2,7 @@
 
 use crate::id::NodeId;
 use crate::job::JobKind;
+use crate::node::Node;
 use crate::provision::{Event, ProvisionState, step};
 use crate::view::View;
 
@@ -25,13 +26,13 @@ pub fn due(view: &View, id: NodeId) -> Due {
         return Due::Nothing;
     }
     let back = node.job.is_none() && node.lease.is_none() && node.wiped;
-    let ready = back && node.provision_state == ProvisionState::Available && !node.maintenance;
+    let ready = back && may_be_given(view, node);
     if ready || (back && ends) {
         return Due::Record;
     }
     // Who is to have it no more loses it whatever state it is in; who is to get it waits until it is in order.
     let leaves = node.lease.is_some();
-    let kept = !leaves && (node.maintenance || node.settings.protected);
+    let kept = !leaves && (node.maintenance || (node.settings.protected && !ends));
     // A wipe would not make it anybody's.
     let retired = !leaves && !ends && node.settings.retired;
     let on_its_way = view.running_job(node).is_some_and(|job| job.kind == JobKind::HandOver);
@@ -39,4 +40,16 @@ pub fn due(view: &View, id: NodeId) -> Due {
         true => Due::Nothing,
         false => Due::HandOver,
     }
+}
+
+/// A node that was wiped may be a lessee's as it is: nothing that somebody else said of it, attached to it or reserved is
+/// left, which would be the lessee's with it.
+pub(crate) fn may_be_given(view: &View, node: &Node) -> bool {
+    let settings = &node.settings;
+    node.provision_state == ProvisionState::Available
+        && !node.maintenance
+        && settings.instance_uuid.is_none()
+        && settings.instance_info.is_empty()
+        && view.network.ports_on(node.id).next().is_none()
+        && view.hardware.allocation_of(node.id).is_none()
 }

@@ -14,6 +14,7 @@ mod terms;
 
 pub use command::{LeaseCommand, NewLease, NewOffer};
 pub use contract::{Label, Lease, LeaseState, Offer, OfferState};
+pub(crate) use due::may_be_given;
 pub use due::{Due, due};
 pub use rows::{Book, Edge, LeaseKey, LeaseRow, Level};
 pub use span::{Empty, Span};

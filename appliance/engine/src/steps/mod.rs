@@ -18,7 +18,7 @@ use crate::switches::Stand;
 use crate::{Engine, diagnosis};
 use leasehold_domain::driver;
 use leasehold_domain::image::wanted_image;
-use leasehold_domain::job::{Job, StepName};
+use leasehold_domain::job::{Job, JobKind, StepName};
 use leasehold_domain::node::Node;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,15 +98,23 @@ pub(crate) async fn overdue(engine: &Engine, job: &Job, step: StepName) -> Strin
 /// After a failure the machine must not sit in the ramdisk, able to be taken for something else: its power is cut, if
 /// its BMC lets us.
 pub(crate) async fn stop_machine(engine: &Engine, job: &Job) {
-    if job.boots == 0 {
+    // A machine that is taken from somebody must not go on for him either, whichever step failed.
+    let taken = matches!(job.kind, JobKind::HandOver | JobKind::Undeploy);
+    if job.boots == 0 && !taken {
         return;
     }
     let Ok(node) = node_of(engine, job) else { return };
+    if driver::is_fake(&node.settings.driver) && job.boots == 0 {
+        return;
+    }
     // A dead BMC must not keep the failure from being told.
     match tokio::time::timeout(STOP_PATIENCE, bmc::cut_power(engine, &node)).await {
         Ok(Ok(_)) => {}
         Ok(Err(why)) => tracing::warn!(node = node.title(), why, "could not power off after a failure"),
         Err(_) => tracing::warn!(node = node.title(), "its BMC did not power it off in time after a failure"),
+    }
+    if taken && let Some(why) = ports::isolate(engine, job).await {
+        tracing::warn!(node = node.title(), why, "its switch ports could not be put on idle after a failure");
     }
 }
 

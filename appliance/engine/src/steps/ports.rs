@@ -25,3 +25,16 @@ pub(super) async fn put(engine: &Engine, job: &Job, step: StepName, stand: Stand
         }
     }
 }
+
+/// How long the switches of a node may take to isolate it after a failure.
+const ISOLATION: Duration = Duration::from_secs(60);
+
+/// Puts them on idle after a failure, once; why not, if not.
+pub(super) async fn isolate(engine: &Engine, job: &Job) -> Option<String> {
+    let view = engine.view();
+    match tokio::time::timeout(ISOLATION, engine.switches.set(&view, job.node, Stand::Idle)).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(trouble)) => Some(trouble.to_string()),
+        Err(_) => Some(format!("a switch did not answer within {} s", ISOLATION.as_secs())),
+    }
+}

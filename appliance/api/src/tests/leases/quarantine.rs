@@ -25,9 +25,11 @@ impl Market {
         assert_eq!(status, StatusCode::OK, "{answer}");
         let over = self.after(&self.owner, &lease).await;
         assert_eq!(over["status"], "error");
-        assert!(over["leasehold_reason"].as_str().is_some_and(|why| why.contains("disk does not answer")), "{over}");
+        assert_eq!(over["leasehold_reason"], "The node could not be taken back, and nobody gets it.");
         self.until(|view| view.node_by_name("n1").is_some_and(|node| node.is_in_quarantine() && node.job.is_none()))
             .await;
+        let (_, node) = self.rig.call("GET", "/nodes/n1", Value::Null).await;
+        assert!(node["maintenance_reason"].as_str().is_some_and(|why| why.contains("disk does not answer")), "{node}");
     }
 }
 

@@ -359,6 +359,8 @@ fn lessee_of(lease: &Lease) -> String {
 
 #[path = "quarantine_tests.rs"]
 mod quarantine;
+#[path = "trick_tests.rs"]
+mod tricks;
 
 proptest! {
     #[test]

@@ -8,9 +8,9 @@ use crate::decide::Room;
 use crate::event::What;
 use crate::id::{JobId, LeaseId, NodeId};
 use crate::job::{JobInput, JobKind};
-use crate::lease::{Due, Edge, Lease, LeaseState, Offer, OfferState, Terms, due};
+use crate::lease::{Due, Edge, Lease, LeaseState, Offer, OfferState, Terms, due, may_be_given};
 use crate::node::{Node, QUARANTINE};
-use crate::provision::{Event, ProvisionState, step};
+use crate::provision::{Event, step};
 use crate::refusal::Refusal;
 use crate::view::View;
 
@@ -122,7 +122,7 @@ impl Room<'_> {
             });
         }
         let Some(wanted) = view.lease.wanted(node.id) else { return };
-        if node.provision_state != ProvisionState::Available || node.maintenance {
+        if !may_be_given(view, node) {
             return;
         }
         let mut changed = node.clone();
@@ -144,6 +144,9 @@ impl Room<'_> {
             self.supersede(&running, "a lease's end or begin");
         }
         give(&mut node, None);
+        // Who had it protects it no more.
+        node.settings.protected = false;
+        node.settings.protected_reason = None;
         node.last_error = None;
         node.target_power_state = None;
         self.detach_all(&node);
@@ -162,7 +165,8 @@ impl Room<'_> {
                 self.put_changed(&lease, |lease| {
                     lease.state = LeaseState::Error;
                     lease.expired_at = Some(now);
-                    lease.reason = Some(format!("The node could not be taken back, and nobody gets it: {reason}"));
+                    // Why is for the owner to see, at the node: it is of the inside of his rack.
+                    lease.reason = Some("The node could not be taken back, and nobody gets it.".into());
                 });
             }
             if let Some(node) = self.seen().node(node) {
@@ -179,13 +183,10 @@ impl Room<'_> {
 
     fn why_not_ready(&self, node: NodeId) -> String {
         let Some(node) = self.view.node(node) else { return "Its node is gone.".into() };
-        let state = node.provision_state.name();
-        let why = node.maintenance_reason.as_deref().or(node.last_error.as_deref());
-        match (node.maintenance, why) {
-            (true, Some(why)) => format!("Node {} is in maintenance: {why}", node.title()),
-            (true, None) => format!("Node {} is in maintenance.", node.title()),
-            (false, Some(why)) => format!("Node {} was not ready in time: it is {state}. {why}", node.title()),
-            (false, None) => format!("Node {} was not ready in time: it is {state}.", node.title()),
+        // The lessee reads this, too: what exactly is wrong is for who keeps the node.
+        match node.maintenance {
+            true => format!("Node {} is in maintenance.", node.title()),
+            false => format!("Node {} was not ready in time: it is {}.", node.title(), node.provision_state.name()),
         }
     }
 }

@@ -92,6 +92,12 @@ impl Room<'_> {
             // The offer that it was claimed from is not in its own lease's way; beyond that offer others are.
             let offer = lease.offer.and_then(|offer| self.view.lease.offer(offer));
             match offer {
+                // Its offer was withdrawn or is over: with it the word of whoever made it.
+                None if lease.offer.is_some() && terms.longest.is_some() => {
+                    return Err(Refusal::InUse(format!(
+                        "The offer that lease {id} was claimed from is not open any more: its end cannot be later."
+                    )));
+                }
                 Some(offer) if !offer.span.holds(&more) => {
                     return Err(Refusal::InUse(format!(
                         "The time {span} is not within that of offer {}, {}.",

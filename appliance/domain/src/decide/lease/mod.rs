@@ -68,6 +68,12 @@ impl Room<'_> {
                 edges::LEASE_UUID
             )));
         }
+        let taken_back = node.is_in_quarantine() || self.view.lease.ending(node.id).next().is_some();
+        if node.settings.driver != settings.driver && (node.lease.is_some() || taken_back) {
+            return Err(Refusal::InUse(format!(
+                "Node {title} cannot get another driver before it was wiped: what this one says of its disks would count."
+            )));
+        }
         if node.settings.owner == settings.owner {
             return Ok(());
         }

@@ -127,7 +127,7 @@ fn a_dead_bmc_does_not_end_it() {
 
 #[test]
 fn steps_that_erase_nothing_are_no_wipe() {
-    for (step, wiped) in [("burn_in_cpu", false), ("erase_devices_metadata", true)] {
+    for (step, wiped) in [("burn_in_cpu", false), ("erase_devices_metadata", false), ("erase_devices", true)] {
         let mut world = World::new();
         world.verb(Verb::Manage).expect("available");
         let clean_steps = vec![json!({"interface": "deploy", "step": step})];
