@@ -30,6 +30,7 @@ use uuid::Uuid;
 mod access;
 mod attacks;
 mod bmcs;
+mod cables;
 mod doors;
 mod downloads;
 mod glance;

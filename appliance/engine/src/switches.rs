@@ -69,6 +69,11 @@ impl Switches {
         Switches { known }
     }
 
+    /// There are some.
+    pub fn are_configured(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     /// Asks each switch whether it is what it was taken for, and tells the log. One that does not answer now is no reason
     /// not to start: the jobs that need it say so.
     pub async fn check(&self) {

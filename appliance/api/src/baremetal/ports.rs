@@ -336,10 +336,30 @@ pub(super) async fn create(State(api): State<Api>, asked: Asked, body: Body) -> 
     check_creation(&body, asked.version)?;
     let settings = Box::new(settings(&body, asked.version)?);
     check_group(&asked, &view, &settings)?;
+    if !settings.local_link_connection.is_empty() {
+        may_cable(&api, &asked)?;
+    }
     let committed = api.submit(Command::CreatePort { id, settings }, asked.caller.judged(node)).await?;
     let document = document_of(&api, &asked, &committed.answer)?;
     Ok((StatusCode::CREATED, asked.place(&format!("ports/{id}")), Json(document)).into_response())
 }
+
+/// Where a cable goes decides which machine this box puts on which VLAN. A project that owns a node has no say in that: it
+/// could name the switch port of another's machine, and have it moved or cut off, or forget the one of its own while a
+/// lessee's network is there. Where the box sets no switch, the note is as Ironic has it.
+fn may_cable(api: &Api, asked: &Asked) -> Result<(), ApiError> {
+    match api.engine.switches.are_configured() && !asked.caller.allows(CABLE, &()) {
+        true => Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "This box sets the switch port that local_link_connection names: an administrator of the system notes, \
+             changes and deletes it.",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Asked about no node: who may do this whosever the node is.
+const CABLE: &str = "baremetal:port:create";
 
 /// A port group of a node that the caller does not see is answered like one that is not there.
 fn check_group(asked: &Asked, view: &View, settings: &PortSettings) -> Result<(), ApiError> {
@@ -407,6 +427,10 @@ pub(super) async fn change(
     let committed = api
         .submit_current(|view| {
             let (port, node) = found(&asked, view, &ident, "baremetal:port:update")?;
+            let moved = patch.touches("node_uuid") && !port.settings.local_link_connection.is_empty();
+            if moved || patch.touches("local_link_connection") {
+                may_cable(&api, &asked)?;
+            }
             Ok((changed(&asked, view, &port, &node, &patch)?, asked.caller.judged(&node)))
         })
         .await?;
@@ -419,6 +443,9 @@ pub(super) async fn remove(
     Path(ident): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let (port, node) = found(&asked, &api.engine.view(), &ident, "baremetal:port:delete")?;
+    if !port.settings.local_link_connection.is_empty() {
+        may_cable(&api, &asked)?;
+    }
     settle(&api, node.id).await;
     api.submit(Command::DeletePort { id: port.id }, asked.caller.judged(&node)).await?;
     Ok(StatusCode::NO_CONTENT)
