@@ -196,18 +196,24 @@ impl World {
                 "ipmi_address": node::BMC.0, "ipmi_port": node::BMC.1,
                 "ipmi_username": node::USER, "ipmi_password": node::PASSWORD,
             },
-            "instance_info": {
-                "image_source": format!("file://{}", self.common.image.path.display()),
-                "image_os_hash_algo": "sha256",
-                "image_os_hash_value": self.common.image.sha256,
-            },
+            "instance_info": self.image(),
         });
         let node = api.good("POST", &format!("{BAREMETAL}/nodes"), Some(&node))?;
         let port = json!({"node_uuid": text(&node, "uuid")?, "address": node::MAC});
         api.good("POST", &format!("{BAREMETAL}/ports"), Some(&port)).map(drop)
     }
 
-    /// The node's owner offers it, and a lessee claims it.
+    /// What the node is to run.
+    fn image(&self) -> Value {
+        json!({
+            "image_source": format!("file://{}", self.common.image.path.display()),
+            "image_os_hash_algo": "sha256",
+            "image_os_hash_value": self.common.image.sha256,
+        })
+    }
+
+    /// The node's owner offers it, and a lessee claims it and says what it is to run: what the owner said before is gone,
+    /// as the node was taken from him and wiped.
     ///
     /// # Errors
     /// When the appliance refuses, or the lessee does not get it in time.
@@ -226,7 +232,9 @@ impl World {
             Ok((self.show()?["properties"]["lease_uuid"] == lease.as_str()).then_some(()))
         })?;
         self.lease = Some(lease);
-        Ok(())
+        ensure!(self.show()?["instance_info"] == json!({}), "the lessee has what the owner said of the node");
+        let patch = json!([{"op": "add", "path": "/instance_info", "value": self.image()}]);
+        api.good("PATCH", &format!("{BAREMETAL}/nodes/{NODE}"), Some(&patch)).map(drop)
     }
 
     /// The next start may be a first one, with another password.
