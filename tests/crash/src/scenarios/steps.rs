@@ -151,15 +151,17 @@ fn kill_at_each(world: &mut World, point: &Point<'_>) -> Result<()> {
     let mut follower = Follower::start(world, &point.work)?;
     ask(world, &point.work)?;
     let (begin, mut kills) = (Instant::now(), 0);
-    while at_rest(&world.show()?, point.work.ends_in())?.is_none() {
+    loop {
         ensure!(begin.elapsed() < 2 * WORK_LIMIT, "it is not done after {kills} kills");
         if !follower.news(world)?.is_empty() {
             world.kill();
             kills += 1;
             world.start()?;
+        // A quick job may be done before the first look: then it is killed after its last transition.
+        } else if kills > 0 && at_rest(&world.show()?, point.work.ends_in())?.is_some() {
+            break;
         }
     }
-    ensure!(kills > 0, "it was never killed");
     world.must_end(&point.work)
 }
 
