@@ -81,6 +81,7 @@ impl Lookup<LeaseKey> for View {
         match key {
             LeaseKey::Offer(_, id) => self.lease.offer(*id).cloned().map(LeaseRow::Offer),
             LeaseKey::Lease(_, id) => self.lease.lease(*id).cloned().map(LeaseRow::Lease),
+            LeaseKey::Quota(id) => self.lease.quota_by_id(*id).cloned().map(LeaseRow::Quota),
         }
     }
 }

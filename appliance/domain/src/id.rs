@@ -50,6 +50,8 @@ ids! {
     ChassisId,
     /// A port group: several ports of a node that work as one.
     PortgroupId,
+    /// A quota of leases.
+    QuotaId,
     /// An allocation: a node asked for by what it is.
     AllocationId,
     /// A deploy template.

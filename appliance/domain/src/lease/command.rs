@@ -1,7 +1,7 @@
 //! What owners and lessees, and time, can ask of this room.
 
-use super::{Edge, Label, Terms};
-use crate::id::{JobId, LeaseId, NodeId, OfferId, ReservationId};
+use super::{Edge, Label, Limits, Terms};
+use crate::id::{JobId, LeaseId, NodeId, OfferId, QuotaId, ReservationId};
 use jiff::Timestamp;
 
 /// An offer as it is asked for.
@@ -83,6 +83,13 @@ pub enum LeaseCommand {
         id: ReservationId,
         jobs: Vec<JobId>,
     },
+    /// What a project, and all below it together, may have. `limits`: `None` takes the bounds away.
+    SetQuota {
+        id: QuotaId,
+        project: String,
+        class: Option<String>,
+        limits: Option<Limits>,
+    },
     /// Its moment has come. One that has not come yet, or was dealt with, changes nothing.
     Tick {
         edge: Edge,
@@ -118,6 +125,7 @@ impl LeaseCommand {
             LeaseCommand::Reserve { .. } => "create-reservation",
             LeaseCommand::ChangeGroupEnd { .. } => "change-reservation",
             LeaseCommand::EndGroup { .. } => "delete-reservation",
+            LeaseCommand::SetQuota { .. } => "set-lease-quota",
             LeaseCommand::Tick { .. } => "lease-edge",
             LeaseCommand::Retry { .. } => "retry-hand-over",
             LeaseCommand::Release { .. } => "release-from-quarantine",
@@ -136,6 +144,7 @@ impl LeaseCommand {
             LeaseCommand::Reserve { id, .. }
             | LeaseCommand::ChangeGroupEnd { id, .. }
             | LeaseCommand::EndGroup { id, .. } => id.to_string(),
+            LeaseCommand::SetQuota { project, .. } => project.clone(),
             LeaseCommand::Retry { node, .. } | LeaseCommand::Release { node } | LeaseCommand::Settle { node, .. } => {
                 node.to_string()
             }

@@ -7,6 +7,7 @@
 mod command;
 mod contract;
 mod due;
+mod quota;
 mod rows;
 pub mod search;
 mod span;
@@ -16,6 +17,7 @@ pub use command::{LeaseCommand, NewLease, NewOffer};
 pub use contract::{Label, Lease, LeaseState, Offer, OfferState};
 pub(crate) use due::may_be_given;
 pub use due::{Due, due};
+pub use quota::{Limits, Quota, Usage};
 pub use rows::{Book, Edge, LeaseKey, LeaseRow, Level};
 pub use span::{Empty, Span};
 pub use terms::Terms;

@@ -1,7 +1,7 @@
 //! The rows of this room and what they are found by. What is over is not here: it is history, on disk only.
 
-use super::{Lease, LeaseState, Offer, Span};
-use crate::id::{LeaseId, NodeId, OfferId, ReservationId};
+use super::{Lease, LeaseState, Offer, Quota, Span};
+use crate::id::{LeaseId, NodeId, OfferId, QuotaId, ReservationId};
 use crate::rows::{Row, RowKey, Rows, key_bytes};
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub enum LeaseRow {
     Offer(Arc<Offer>),
     Lease(Arc<Lease>),
+    Quota(Arc<Quota>),
 }
 
 /// Which row. The node comes first: what is written together for one node lies together.
@@ -22,6 +23,7 @@ pub enum LeaseRow {
 pub enum LeaseKey {
     Offer(NodeId, OfferId),
     Lease(NodeId, LeaseId),
+    Quota(QuotaId),
 }
 
 impl Row for LeaseRow {
@@ -31,6 +33,7 @@ impl Row for LeaseRow {
         match self {
             LeaseRow::Offer(row) => LeaseKey::Offer(row.node, row.id),
             LeaseRow::Lease(row) => LeaseKey::Lease(row.node, row.id),
+            LeaseRow::Quota(row) => LeaseKey::Quota(row.id),
         }
     }
 }
@@ -40,6 +43,7 @@ impl RowKey for LeaseKey {
         match self {
             LeaseKey::Offer(node, id) => key_bytes(1, &[node.0.as_bytes(), id.0.as_bytes()]),
             LeaseKey::Lease(node, id) => key_bytes(2, &[node.0.as_bytes(), id.0.as_bytes()]),
+            LeaseKey::Quota(id) => key_bytes(3, &[id.0.as_bytes()]),
         }
     }
 }
@@ -74,6 +78,8 @@ pub struct Book {
     present: OrdSet<(Level, LeaseId)>,
     ending: OrdSet<(NodeId, LeaseId)>,
     edges: OrdSet<(Timestamp, Edge)>,
+    quotas: OrdMap<QuotaId, Arc<Quota>>,
+    quota_projects: OrdMap<(String, Option<String>), QuotaId>,
 }
 
 fn named<I: Ord + Copy>(names: &OrdSet<(String, I)>, name: &str, first: I, last: I) -> impl Iterator<Item = I> {
@@ -145,6 +151,20 @@ impl Book {
     pub fn claims_of(&self, offer: OfferId) -> impl Iterator<Item = &Arc<Lease>> {
         let range = (offer, FIRST_LEASE)..=(offer, LAST_LEASE);
         self.claimed.range(range).filter_map(|(_, id)| self.leases.get(id))
+    }
+
+    pub fn quotas(&self) -> impl Iterator<Item = &Arc<Quota>> {
+        self.quotas.values()
+    }
+
+    pub fn quota_by_id(&self, id: QuotaId) -> Option<&Arc<Quota>> {
+        self.quotas.get(&id)
+    }
+
+    /// The project's own quota for nodes of this class, or for all together.
+    pub fn quota(&self, project: &str, class: Option<&str>) -> Option<&Arc<Quota>> {
+        let key = (project.to_owned(), class.map(str::to_owned));
+        self.quota_projects.get(&key).and_then(|id| self.quotas.get(id))
     }
 
     /// The leases that were reserved together.
@@ -227,8 +247,22 @@ impl Book {
         match change {
             Rows::Put(LeaseRow::Offer(offer)) => self.put_offer(offer),
             Rows::Put(LeaseRow::Lease(lease)) => self.put_lease(lease),
+            Rows::Put(LeaseRow::Quota(quota)) => self.put_quota(quota),
             Rows::Delete(LeaseKey::Offer(_, id)) => self.forget_offer(*id),
             Rows::Delete(LeaseKey::Lease(_, id)) => self.forget_lease(*id),
+            Rows::Delete(LeaseKey::Quota(id)) => self.forget_quota(*id),
+        }
+    }
+
+    fn put_quota(&mut self, quota: &Arc<Quota>) {
+        self.forget_quota(quota.id);
+        self.quota_projects.insert((quota.project.clone(), quota.class.clone()), quota.id);
+        self.quotas.insert(quota.id, quota.clone());
+    }
+
+    fn forget_quota(&mut self, id: QuotaId) {
+        if let Some(old) = self.quotas.remove(&id) {
+            self.quota_projects.remove(&(old.project.clone(), old.class.clone()));
         }
     }
 

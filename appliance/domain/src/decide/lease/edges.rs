@@ -19,7 +19,7 @@ pub(super) const LEASE_UUID: &str = "lease_uuid";
 
 impl Room<'_> {
     /// The state with what this decision has changed so far.
-    fn seen(&self) -> View {
+    pub(super) fn seen(&self) -> View {
         let mut view = self.view.clone();
         self.changes.iter().for_each(|change| view.apply(change));
         view

@@ -9,6 +9,7 @@ mod edges;
 mod leases;
 mod offers;
 mod quarantine;
+mod quotas;
 mod reservations;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,12 @@ use std::sync::Arc;
 
 impl Room<'_> {
     pub(super) fn lease_command(&mut self, command: &LeaseCommand) -> Result<Answer, Refusal> {
+        let answer = self.lease_outcome(command)?;
+        self.check_quotas()?;
+        Ok(answer)
+    }
+
+    fn lease_outcome(&mut self, command: &LeaseCommand) -> Result<Answer, Refusal> {
         match command {
             LeaseCommand::Offer { id, node, wanted, terms } => self.make_offer(*id, *node, wanted, terms),
             LeaseCommand::Withdraw { id } => self.withdraw_offer(*id),
@@ -37,6 +44,9 @@ impl Room<'_> {
             LeaseCommand::Reserve { id, claims, wanted, terms } => self.reserve(*id, claims, wanted, terms),
             LeaseCommand::ChangeGroupEnd { id, end, terms } => self.change_group_end(*id, *end, terms),
             LeaseCommand::EndGroup { id, jobs } => self.end_group(*id, jobs),
+            LeaseCommand::SetQuota { id, project, class, limits } => {
+                self.set_lease_quota(*id, project, class.as_deref(), *limits)
+            }
             LeaseCommand::Retry { node, job } => self.retry_hand_over(*node, *job),
             LeaseCommand::Release { node } => self.release(*node),
             LeaseCommand::Settle { node, job } => {
