@@ -36,7 +36,7 @@ pub struct Decision {
 
 /// Decides a command.
 pub fn decide(view: &View, command: &Command, context: &Context) -> Result<Decision, Refusal> {
-    let mut room = Room { view, context, changes: Vec::new(), events: Vec::new() };
+    let mut room = Room { view, context, changes: Vec::new(), events: Vec::new(), ahead: None };
     room.still_as_judged()?;
     let answer = room.carry_out(command)?;
     Ok(Decision { changes: room.changes, events: room.events, answer })
@@ -48,9 +48,19 @@ struct Room<'a> {
     context: &'a Context,
     changes: Vec<Change>,
     events: Vec<Event>,
+    /// The view with the first of the changes; of how many.
+    ahead: Option<(View, usize)>,
 }
 
 impl Room<'_> {
+    /// The state with what this decision has changed so far.
+    fn seen(&mut self) -> View {
+        let (mut view, known) = self.ahead.take().unwrap_or_else(|| (self.view.clone(), 0));
+        self.changes.iter().skip(known).for_each(|change| view.apply(change));
+        self.ahead = Some((view.clone(), self.changes.len()));
+        view
+    }
+
     fn carry_out(&mut self, command: &Command) -> Result<Answer, Refusal> {
         match command {
             Command::CreateNode { id, settings, start } => self.create_node(*id, settings, *start),

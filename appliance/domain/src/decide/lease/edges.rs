@@ -18,13 +18,6 @@ use crate::view::View;
 pub(super) const LEASE_UUID: &str = "lease_uuid";
 
 impl Room<'_> {
-    /// The state with what this decision has changed so far.
-    pub(super) fn seen(&self) -> View {
-        let mut view = self.view.clone();
-        self.changes.iter().for_each(|change| view.apply(change));
-        view
-    }
-
     pub(super) fn end_lease(&mut self, id: LeaseId, job: JobId) -> Result<Answer, Refusal> {
         let lease = self.lease(id)?;
         if lease.state.is_ending() {

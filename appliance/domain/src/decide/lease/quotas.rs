@@ -39,7 +39,7 @@ impl Room<'_> {
     }
 
     /// What this decision has made and lengthened is within the quotas of its projects and of those above them.
-    pub(super) fn check_quotas(&self) -> Result<(), Refusal> {
+    pub(super) fn check_quotas(&mut self) -> Result<(), Refusal> {
         if self.view.lease.quotas().next().is_none() {
             return Ok(());
         }
