@@ -151,8 +151,8 @@ fn node_of(change: &Change) -> Option<NodeId> {
         Change::PutNode(node) => Some(node.id),
         Change::Lease(rows) => match rows.key() {
             LeaseKey::Lease(node, _) => Some(node),
-            // Nobody has a node by an offer.
-            LeaseKey::Offer(..) => None,
+            // Nobody has a node by an offer or a quota.
+            LeaseKey::Offer(..) | LeaseKey::Quota(_) => None,
         },
         _ => None,
     }
