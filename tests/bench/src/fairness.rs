@@ -7,8 +7,8 @@
 //!
 //! **Sample: [`SAMPLES`] requests a case, each from its sending to the last byte of its answer. Threshold: beside a flood
 //! the p99 is at most [`FACTOR`] times that alone and at most [`LONGEST`]**, meant for a release build on two cores, which
-//! the clients of the flood share with the server. Whatever the times, an answer to the quiet one that is not a 200 fails,
-//! and so does a flood that was none.
+//! the clients of the flood share with the server, at the least priority. Whatever the times, an answer to the quiet one
+//! that is not a 200 fails, and so does a flood that was none.
 
 use crate::Plan;
 use crate::appliance::{Appliance, OURS};
@@ -189,6 +189,7 @@ impl Tenants {
 
     /// The times of the quiet one's requests, in microseconds.
     fn paced(&self) -> Result<Vec<f64>> {
+        aside(-10)?;
         let mut client = self.quiet.sibling();
         let path = format!("/baremetal/v1/nodes/{}", self.node);
         // The first one checks the password, which is slow on purpose.
@@ -208,6 +209,7 @@ impl Tenants {
 
     /// One connection of the loud one, until it is over: pages, changes, refusals are counted.
     fn flood(&self, lane: usize, over: &AtomicBool, counts: &[AtomicU64; 3]) -> Result<()> {
+        aside(15)?;
         let mut client = self.loud.sibling();
         let reads = lane.is_multiple_of(2);
         for number in (lane..).step_by(LANES) {
@@ -236,6 +238,12 @@ impl Tenants {
         }
         Ok(())
     }
+}
+
+/// The clients stand for machines elsewhere: what those of the flood compute is not to take the appliance's processors, and
+/// the quiet one is to read its answer when it comes. `nice`: of this thread.
+fn aside(nice: i32) -> Result<()> {
+    Ok(rustix::process::setpriority_process(Some(rustix::thread::gettid()), nice)?)
 }
 
 fn id(made: &Value, kind: &str) -> Result<String> {

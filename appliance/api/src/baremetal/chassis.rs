@@ -130,7 +130,7 @@ async fn nodes(
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, ApiError> {
     let detail = query::detail(&parameters, asked.version)?;
-    nodes_of(&api, &asked, &ident, parameters, detail, "nodes")
+    nodes_of(&api, &asked, &ident, parameters, detail, "nodes").await
 }
 
 async fn nodes_detail(
@@ -139,11 +139,11 @@ async fn nodes_detail(
     Path(ident): Path<String>,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, ApiError> {
-    nodes_of(&api, &asked, &ident, parameters, true, "nodes/detail")
+    nodes_of(&api, &asked, &ident, parameters, true, "nodes/detail").await
 }
 
 /// The nodes in it: the list of nodes, filtered.
-fn nodes_of(
+async fn nodes_of(
     api: &Api,
     asked: &Asked,
     ident: &str,
@@ -154,5 +154,5 @@ fn nodes_of(
     let id = records::find::<Chassis>(&api.engine.view(), asked, ident, None)?.id;
     let path = format!("chassis/{id}/{tail}");
     parameters.insert("chassis_uuid".into(), id.to_string());
-    super::list::page(api, asked, &parameters, detail, &path)
+    super::list::page(api, asked, &parameters, detail, &path).await
 }

@@ -2,10 +2,12 @@
 //!
 //! A turn is what a request computes between two waits, not its whole life: who waits for the disk, a BMC or his client
 //! holds nobody up. Which request is next, [`Queue`] says. Without this, sixty-four lists that one user asks for at once
-//! would stand in the runtime's queue before the one node that another asks for.
+//! would stand in the runtime's queue before the one node that another asks for. What computes long without waiting has to
+//! end its turn itself now and then ([`another_turn`]): nobody can take it away.
 
 use super::queue::{Queue, Turn};
 use super::ticket::{Flow, Ticket};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -143,9 +145,37 @@ impl<F: Future> Future for Fair<F> {
                 flow
             }
         };
-        let _running = Running { ticket: &me.ticket, flow, began: Instant::now() };
-        me.inner.as_mut().poll(context)
+        let mut flow = flow;
+        loop {
+            let running = Running { ticket: &me.ticket, flow, began: Instant::now() };
+            PLACE.set(Place::InTurn);
+            let polled = me.inner.as_mut().poll(context);
+            let place = PLACE.replace(Place::Outside);
+            drop(running);
+            if polled.is_ready() || place != Place::Ended {
+                return polled;
+            }
+            // Asked for here and not at the next poll: until then the runtime may have begun what computes long.
+            flow = me.ticket.flow();
+            if let Turn::Later(number) = turns.ask(&flow, context.waker()) {
+                me.waits = Some((flow, number));
+                return Poll::Pending;
+            }
+        }
     }
+}
+
+/// Where a thread is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Outside,
+    InTurn,
+    /// What is being polled has ended its turn, and wants another.
+    Ended,
+}
+
+thread_local! {
+    static PLACE: Cell<Place> = const { Cell::new(Place::Outside) };
 }
 
 impl<F> Drop for Fair<F> {
@@ -156,14 +186,17 @@ impl<F> Drop for Fair<F> {
     }
 }
 
-/// Waits for a new turn.
-pub(super) async fn another_turn() {
-    let mut waited = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut waited, true) {
+/// Ends the turn, and goes on in the next: at once if nobody else waits for one, or if this is not computed in turns. To be
+/// awaited by the request itself, not by a future of a set that is only polled when it is woken.
+pub(crate) async fn another_turn() {
+    let mut ended = false;
+    std::future::poll_fn(|_| {
+        if ended || PLACE.get() == Place::Outside {
             return Poll::Ready(());
         }
-        context.waker().wake_by_ref();
+        // `Fair` polls again when the turn comes; nobody needs to be woken for that.
+        ended = true;
+        PLACE.set(Place::Ended);
         Poll::Pending
     })
     .await;
@@ -227,5 +260,51 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.turns.done(&self.flow, &self.flow, self.began.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Limits, Settings};
+    use leasehold_domain::id::UserId;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    const LONG: usize = 50;
+
+    fn ticket(limits: &Arc<Limits>, last: u8) -> Ticket {
+        Ticket::new(limits, Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))), false).map_err(|(_, e)| e).expect("room")
+    }
+
+    /// Notes its name for each piece of its work.
+    async fn works(name: u8, pieces: usize, notes: Arc<Mutex<Vec<u8>>>) {
+        for _ in 0..pieces {
+            notes.lock().expect("no panic").push(name);
+            another_turn().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_computes_long_lets_others_in_between() {
+        let limits = Arc::new(Limits { turns: Arc::new(Turns::new(1)), ..Limits::new(Settings::default()) });
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let work = |last, pieces| Fair::new(works(last, pieces, notes.clone()), ticket(&limits, last));
+        // While the only turn is somebody else's all of them ask for one.
+        let other = Flow::User(UserId(uuid::Uuid::nil()));
+        limits.turns.ask(&other, Waker::noop());
+        let turns = limits.turns.clone();
+        let frees = async move { turns.done(&other, &other, Duration::ZERO) };
+        tokio::join!(work(1, LONG), work(2, 3), work(3, 1), frees);
+        let notes = notes.lock().expect("no panic").clone();
+        assert_eq!(notes.len(), LONG + 4);
+        let last_short = notes.iter().rposition(|name| *name != 1).expect("they worked");
+        assert!(last_short < LONG / 2, "the long one held the turn: {notes:?}");
+    }
+
+    #[tokio::test]
+    async fn outside_of_turns_nobody_waits() {
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        works(1, 3, notes.clone()).await;
+        assert_eq!(*notes.lock().expect("no panic"), [1, 1, 1]);
     }
 }
