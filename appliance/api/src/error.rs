@@ -44,7 +44,7 @@ impl From<Refusal> for ApiError {
             | Refusal::InUse(_)
             | Refusal::Stale => StatusCode::CONFLICT,
             Refusal::State { .. } | Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
-            Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
+            Refusal::Forbidden(_) | Refusal::OverQuota(_) => StatusCode::FORBIDDEN,
             Refusal::TooMuch(_) => StatusCode::PAYLOAD_TOO_LARGE,
         };
         ApiError::new(status, refusal.to_string())

@@ -1,8 +1,8 @@
 //! What is recorded when something changed: the durable events. They name secrets never.
 
-use crate::id::{JobId, LeaseId, NodeId, OfferId};
+use crate::id::{JobId, LeaseId, NodeId, OfferId, WaitingId};
 use crate::job::{JobKind, StepName};
-use crate::lease::{LeaseState, OfferState, Span};
+use crate::lease::{LeaseState, OfferState, Span, WaitingState};
 use crate::power::PowerState;
 use crate::provision::ProvisionState;
 use jiff::Timestamp;
@@ -122,6 +122,32 @@ pub enum What {
         state: LeaseState,
         /// What is so; of a lease that was lengthened or shortened too.
         span: Span,
+        reason: Option<String>,
+    },
+    /// Nobody has used a lease since its node is the lessee's.
+    LeaseUnused {
+        lease: LeaseId,
+        /// The node is the lessee's since then.
+        since: Timestamp,
+        /// When it is given back if that stays so.
+        returns_at: Option<Timestamp>,
+        /// It is given back now.
+        returned: bool,
+    },
+    /// A lease whose node was not ready goes on with another node: the event's, instead of this one.
+    LeaseMoved {
+        lease: LeaseId,
+        from: NodeId,
+    },
+    /// What became of somebody's wait for a node.
+    WaitingChanged {
+        waiting: WaitingId,
+        state: WaitingState,
+        /// What he may claim now, or what was claimed for him.
+        offer: Option<OfferId>,
+        lease: Option<LeaseId>,
+        /// So long it is his to claim.
+        until: Option<Timestamp>,
         reason: Option<String>,
     },
     /// What an inspection rule had to say.

@@ -70,4 +70,6 @@ ids! {
     LeaseId,
     /// Leases that were made together.
     ReservationId,
+    /// A place in the list of those who wait for a node.
+    WaitingId,
 }

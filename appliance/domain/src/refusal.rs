@@ -32,6 +32,9 @@ pub enum Refusal {
     /// 403.
     #[error("{0}")]
     Forbidden(String),
+    /// 403, as Nova has it: more leases or offers than a project, or all of a tree, may have.
+    #[error("{0}")]
+    OverQuota(String),
     /// 413: more than the project may have.
     #[error("{0}")]
     TooMuch(String),

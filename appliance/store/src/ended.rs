@@ -245,7 +245,7 @@ mod tests {
     use super::*;
     use crate::tables::carry_out;
     use jiff::SignedDuration;
-    use leasehold_domain::lease::{Label, LeaseState, Span};
+    use leasehold_domain::lease::{Label, LeaseState, Span, Watch, Wish};
     use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
     use std::time::{Duration, Instant};
     use uuid::Uuid;
@@ -271,6 +271,8 @@ mod tests {
             created_at: at,
             updated_at: Some(at),
             revision: 3,
+            wish: Wish::default(),
+            watch: Watch::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use super::{RESOURCE_TYPE, time};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use jiff::Timestamp;
-use leasehold_domain::lease::Label;
+use leasehold_domain::lease::{Label, Wish};
 use serde_json::{Map, Value};
 
 /// A body, or why it is none.
@@ -16,6 +16,12 @@ const LONGEST_NAME: usize = 255;
 const LONGEST_PURPOSE: usize = 1024;
 /// Bytes of properties: they are kept in memory for as long as the offer or lease is.
 const LARGEST_PROPERTIES: usize = 16 << 10;
+/// What an owner wishes, by name.
+const RETURN_UNUSED: &str = "return_unused_hours";
+const SUBSTITUTABLE: &str = "substitutable";
+/// A year.
+const MOST_HOURS: u32 = 24 * 366;
+const LARGEST_COUNT: u64 = 1_000_000_000;
 /// What documents have and nobody sets.
 const READ_ONLY: [&str; 17] = [
     "availabilities",
@@ -36,6 +42,10 @@ const READ_ONLY: [&str; 17] = [
     "status",
     "uuid",
 ];
+
+fn in_properties(name: &str) -> String {
+    format!("leasehold_{name}")
+}
 
 /// What a body says.
 pub(super) struct Said(Map<String, Value>);
@@ -85,6 +95,15 @@ impl Said {
         }
     }
 
+    /// How many, up to a number that no clock, rack or sum comes near.
+    pub(super) fn count(&mut self, name: &str) -> Result<Option<u64>, Fault> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        match value.as_u64().filter(|count| *count <= LARGEST_COUNT) {
+            Some(count) => Ok(Some(count)),
+            None => Err(invalid(name, &format!("It must be a whole number from 0 to {LARGEST_COUNT}."))),
+        }
+    }
+
     /// Name and properties.
     pub(super) fn label(&mut self) -> Result<Label, Fault> {
         let name = self.text("name", LONGEST_NAME)?;
@@ -97,6 +116,26 @@ impl Said {
             return Err(invalid("properties", &format!("They may have {LARGEST_PROPERTIES} bytes.")));
         }
         Ok(Label { name, properties })
+    }
+
+    /// What the owner wishes of whoever has his node. Members of ours; who cannot send these says the same in properties.
+    pub(super) fn wish(&mut self, label: &Label) -> Result<Wish, Fault> {
+        let mut said = |name: &str| self.take(name).or_else(|| label.properties.get(&in_properties(name)).cloned());
+        let return_unused_hours = match said(RETURN_UNUSED).filter(|value| !value.is_null()) {
+            None => None,
+            Some(value) => {
+                let hours = value.as_u64().and_then(|hours| u32::try_from(hours).ok());
+                let hours = hours.filter(|hours| (1..=MOST_HOURS).contains(hours));
+                let why = format!("It must be a whole number of hours from 1 to {MOST_HOURS}.");
+                Some(hours.ok_or_else(|| invalid(RETURN_UNUSED, &why))?)
+            }
+        };
+        let substitutable = match said(SUBSTITUTABLE).filter(|value| !value.is_null()) {
+            None => false,
+            Some(Value::Bool(will_do)) => will_do,
+            Some(_) => return Err(invalid(SUBSTITUTABLE, "It must be true or false.")),
+        };
+        Ok(Wish { return_unused_hours, substitutable })
     }
 
     pub(super) fn purpose(&mut self) -> Result<Option<String>, Fault> {

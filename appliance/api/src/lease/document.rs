@@ -4,7 +4,7 @@ use super::{RESOURCE_TYPE, time};
 use leasehold_domain::View;
 use leasehold_domain::id::{NodeId, ProjectId};
 use leasehold_domain::identity::parse_id;
-use leasehold_domain::lease::{Lease, Offer, OfferState, Span};
+use leasehold_domain::lease::{Lease, Offer, OfferState, Span, Wish};
 use leasehold_domain::node::Node;
 use serde_json::{Map, Value, json};
 
@@ -44,6 +44,16 @@ fn times(span: Span, document: &mut Map<String, Value>) {
     document.insert("end_time".into(), json!(time::shown(span.end)));
 }
 
+/// Of ours: what the owner wishes.
+fn wish(wish: Wish, document: &mut Map<String, Value>) {
+    if let Some(hours) = wish.return_unused_hours {
+        document.insert("leasehold_return_unused_hours".into(), json!(hours));
+    }
+    if wish.substitutable {
+        document.insert("leasehold_substitutable".into(), json!(true));
+    }
+}
+
 pub(super) fn offer_state(state: OfferState) -> &'static str {
     match state {
         OfferState::Available => "available",
@@ -71,6 +81,7 @@ pub(super) fn offer(view: &View, offer: &Offer) -> Value {
     document.extend(members.into_iter().map(|(name, value)| (name.to_owned(), value)));
     resource(view, offer.node, &mut document);
     times(offer.span, &mut document);
+    wish(offer.wish, &mut document);
     Value::Object(document)
 }
 
@@ -94,6 +105,11 @@ pub(super) fn lease(view: &View, lease: &Lease) -> Value {
     document.extend(members.into_iter().map(|(name, value)| (name.to_owned(), value)));
     resource(view, lease.node, &mut document);
     times(lease.span, &mut document);
+    wish(lease.wish, &mut document);
+    // Of ours: then it is given back, if nobody has begun anything with the node.
+    if let Some(at) = lease.returns_at() {
+        document.insert("leasehold_returns_unused_at".into(), json!(time::shown(at)));
+    }
     // Of ours: the leases that were reserved with it.
     if let Some(group) = lease.group {
         document.insert("leasehold_reservation_uuid".into(), json!(group.to_string()));

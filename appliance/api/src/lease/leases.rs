@@ -175,12 +175,13 @@ pub(super) async fn create(
     let (ident, lessee) = (said.needed("resource_uuid")?, said.needed("project_id")?);
     let (start, end) = (said.time("start_time")?, said.time("end_time")?);
     let (label, purpose) = (said.label()?, said.purpose()?);
+    let wish = said.wish(&label)?;
     said.end()?;
     let view = api.engine.view();
     let (node, actor) = whose::node_meant(&view, &asker, &ident)?;
     let project = whose::project_meant(&view, &asker, &lessee)?;
     let owner = whose::acts_for(&asker, &node)?;
-    let wanted = NewLease { label, purpose, project, start, end, group: None };
+    let wanted = NewLease { label, purpose, project, start, end, wish, ..NewLease::default() };
     let command = LeaseCommand::Lease {
         id: LeaseId(id.uuid()),
         node: node.id,

@@ -21,6 +21,7 @@ mod leases;
 mod nodes;
 mod offers;
 mod once;
+mod quotas;
 mod reservations;
 mod time;
 mod whose;
@@ -61,6 +62,8 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
         .route("/lease/v1", get(discovery::versions))
         .route("/lease/v1/", get(discovery::versions))
         .nest("/lease/v1", v1)
+        .route("/appliance/v1/quotas", get(quotas::list))
+        .route("/appliance/v1/quotas/{project}", get(quotas::show).put(quotas::set).delete(quotas::unset))
         .route("/appliance/v1/reservations", get(reservations::list).post(reservations::create))
         .route(
             "/appliance/v1/reservations/{id}",

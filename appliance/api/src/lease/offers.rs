@@ -62,6 +62,7 @@ pub(super) async fn create(
     let lessee = said.text("lessee_id", 255)?;
     let (start, end) = (said.time("start_time")?, said.time("end_time")?);
     let label = said.label()?;
+    let wish = said.wish(&label)?;
     said.end()?;
     let view = api.engine.view();
     let (node, actor) = whose::node_meant(&view, &asker, &ident)?;
@@ -69,7 +70,7 @@ pub(super) async fn create(
     let project = whose::acts_for(&asker, &node)?;
     // Since now, if nobody says since when; the end of time is never.
     let end = end.filter(|end| *end < Timestamp::MAX);
-    let wanted = NewOffer { label, project, lessee, start, end };
+    let wanted = NewOffer { label, project, lessee, start, end, wish };
     let made = |offer: &Offer| (StatusCode::CREATED, Json(document::offer(&api.engine.view(), offer)));
     let is_it = |offer: &Offer| offer.node == node.id && once::is_same_offer(offer, &wanted);
     let known = match id {
@@ -124,7 +125,7 @@ pub(super) async fn claim(
     let (start, end) = (said.time("start_time")?, said.time("end_time")?);
     let (label, purpose) = (said.label()?, said.purpose()?);
     said.end()?;
-    let wanted = NewLease { label, purpose, project, start, end, group: None };
+    let wanted = NewLease { label, purpose, project, start, end, ..NewLease::default() };
     let command = LeaseCommand::Claim {
         id: LeaseId(id.uuid()),
         offer: offer.id,

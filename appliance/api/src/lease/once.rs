@@ -64,7 +64,8 @@ fn begins(span: Span, wanted: Option<Timestamp>, created_at: Timestamp) -> bool 
 }
 
 pub(super) fn is_same_offer(offer: &Offer, wanted: &NewOffer) -> bool {
-    (&offer.label, &offer.project, &offer.lessee) == (&wanted.label, &wanted.project, &wanted.lessee)
+    (&offer.label, &offer.project, &offer.lessee, offer.wish)
+        == (&wanted.label, &wanted.project, &wanted.lessee, wanted.wish)
         && begins(offer.span, wanted.start, offer.created_at)
         && wanted.end.is_none_or(|end| offer.span.end == end)
 }
@@ -73,6 +74,8 @@ pub(super) fn is_same_offer(offer: &Offer, wanted: &NewOffer) -> bool {
 pub(super) fn is_same_lease(lease: &Lease, wanted: &NewLease) -> bool {
     let untouched = lease.revision == 0 && lease.state == LeaseState::Created;
     (&lease.label, &lease.project, &lease.purpose) == (&wanted.label, &wanted.project, &wanted.purpose)
+        // Of a claim it is its offer's.
+        && (lease.offer.is_some() || lease.wish == wanted.wish)
         && begins(lease.span, wanted.start, lease.created_at)
         && wanted.end.is_none_or(|end| !untouched || time::as_shown(lease.span.end) == time::as_shown(end))
 }

@@ -180,6 +180,7 @@ pub(super) async fn create(
             start: Some(begin),
             end: Some(end),
             group: Some(group),
+            ..NewLease::default()
         };
         let command = LeaseCommand::Reserve { id: group, claims, wanted: Box::new(lease), terms };
         match api.submit(Command::Lease(command), asker.actor()).await {

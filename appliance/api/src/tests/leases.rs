@@ -12,6 +12,7 @@ mod events;
 mod life;
 mod once;
 mod quarantine;
+mod quotas;
 mod reservations;
 mod whose;
 

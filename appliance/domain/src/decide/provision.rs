@@ -222,6 +222,7 @@ impl Room<'_> {
             steps.retain(|step| !step.needs_machine());
         }
         job.steps = steps.into_iter().map(StepRecord::pending).collect();
+        self.note_use(node.id, kind);
         self.tell(node, What::JobStarted { job: id, kind });
         self.changes.push(Change::PutJob(Arc::new(job)));
     }

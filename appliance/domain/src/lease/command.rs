@@ -1,6 +1,6 @@
 //! What owners and lessees, and time, can ask of this room.
 
-use super::{Edge, Label, Limits, Terms};
+use super::{Edge, Label, Limits, Terms, Wish};
 use crate::id::{JobId, LeaseId, NodeId, OfferId, QuotaId, ReservationId};
 use jiff::Timestamp;
 
@@ -14,6 +14,7 @@ pub struct NewOffer {
     pub start: Option<Timestamp>,
     /// `None`: for ever, or to the end of the lease that it stands under.
     pub end: Option<Timestamp>,
+    pub wish: Wish,
 }
 
 /// A lease as it is asked for.
@@ -26,6 +27,8 @@ pub struct NewLease {
     pub start: Option<Timestamp>,
     pub end: Option<Timestamp>,
     pub group: Option<ReservationId>,
+    /// The owner's; that of a claim is its offer's.
+    pub wish: Wish,
 }
 
 /// A command about offers and leases.

@@ -29,6 +29,31 @@ pub enum OfferState {
     Deleted,
 }
 
+/// What an owner wishes of whoever has his node: said with the offer, or with a lease that he gives outright.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wish {
+    /// A lease that nobody uses is given back after so many hours.
+    pub return_unused_hours: Option<u32>,
+    /// Where the node is not ready, an equal one of the same owner will do.
+    pub substitutable: bool,
+}
+
+/// Whether a lease is used, and what comes of it that it is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Watch {
+    /// Owner and lessee are told of it after so many hours.
+    pub warn_hours: Option<u32>,
+    pub warned: bool,
+    /// Something was begun with the node since it is the lessee's.
+    pub used: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// A node may be claimed for parts of this time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Offer {
@@ -45,6 +70,8 @@ pub struct Offer {
     pub state: OfferState,
     pub created_at: Timestamp,
     pub updated_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wish: Wish,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -129,6 +156,11 @@ pub struct Lease {
     pub created_at: Timestamp,
     pub updated_at: Option<Timestamp>,
     pub revision: u64,
+    /// What the owner wished when he let him have it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wish: Wish,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub watch: Watch,
 }
 
 impl Lease {
@@ -144,9 +176,34 @@ impl Lease {
             LeaseState::WaitFulfill => {
                 Some(self.ready_by.map_or(self.span.end, |ready_by| ready_by.min(self.span.end)))
             }
-            LeaseState::Active => Some(self.span.end).filter(|end| *end < Timestamp::MAX),
+            LeaseState::Active => {
+                let end =
+                    [self.warns_at(), self.returns_at()].into_iter().flatten().fold(self.span.end, Timestamp::min);
+                Some(end).filter(|end| *end < Timestamp::MAX)
+            }
             _ => None,
         }
+    }
+
+    /// When it is told that nobody uses it.
+    pub fn warns_at(&self) -> Option<Timestamp> {
+        self.watch.warn_hours.filter(|_| !self.watch.warned).and_then(|hours| self.unused_for(hours))
+    }
+
+    /// When it is given back because nobody uses it.
+    pub fn returns_at(&self) -> Option<Timestamp> {
+        self.wish.return_unused_hours.and_then(|hours| self.unused_for(hours))
+    }
+
+    /// It is still to be seen whether it is used.
+    pub fn is_watched(&self) -> bool {
+        !self.watch.used && (self.watch.warn_hours.is_some() || self.wish.return_unused_hours.is_some())
+    }
+
+    /// When it will have been unused for so long, if it is active and not used by then.
+    fn unused_for(&self, hours: u32) -> Option<Timestamp> {
+        let since = self.fulfilled_at.filter(|_| self.state == LeaseState::Active && !self.watch.used)?;
+        since.checked_add(jiff::SignedDuration::from_hours(i64::from(hours))).ok()
     }
 }
 

@@ -12,12 +12,15 @@ mod rows;
 pub mod search;
 mod span;
 mod terms;
+mod waiting;
 
 pub use command::{LeaseCommand, NewLease, NewOffer};
-pub use contract::{Label, Lease, LeaseState, Offer, OfferState};
+pub use contract::{Label, Lease, LeaseState, Offer, OfferState, Watch, Wish};
 pub(crate) use due::may_be_given;
 pub use due::{Due, due};
-pub use quota::{Limits, Quota, Usage};
+pub use quota::{Limits, Quota, Usage, usage_of};
+pub(crate) use quota::{back_to_back, check_longest, check_tree, class_of, of_class};
 pub use rows::{Book, Edge, LeaseKey, LeaseRow, Level};
 pub use span::{Empty, Span};
 pub use terms::Terms;
+pub use waiting::{Kept, Waiting, WaitingState};

@@ -1,9 +1,14 @@
 //! What a project, and all below it together, may have of leases at a time.
 
-use super::Span;
-use crate::id::QuotaId;
+use super::{Book, Lease, LeaseState, Span};
+use crate::id::{ProjectId, QuotaId};
+use crate::identity::{id_text, parse_id};
+use crate::refusal::Refusal;
+use crate::view::View;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The bounds; `None`: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +20,7 @@ pub struct Limits {
     pub leases: Option<u64>,
     /// Hours from now on, summed over nodes.
     pub node_hours: Option<u64>,
-    /// Hours of one lease, with those of the same project on the same node that it follows without a pause.
+    /// Hours of one lease, with those of the project and all below it on the same node that it touches.
     pub longest_hours: Option<u64>,
 }
 
@@ -57,6 +62,107 @@ impl Usage {
         }
         Usage { nodes: most, leases: spans.len() as u64, node_hours: seconds.div_ceil(3600) }
     }
+}
+
+/// What a project and all below it have of leases, of nodes of this class; from `now` on. A lease whose end has begun is
+/// nobody's any more. One under another of theirs is one more lease, and takes no node that they had not.
+pub fn usage_of(view: &View, project: &str, class: Option<&str>, now: Timestamp) -> Usage {
+    let below = parse_id(project).map(|id| view.identity.below(ProjectId(id))).unwrap_or_default();
+    let mut tree: BTreeSet<String> = below.into_iter().map(|below| id_text(below.id.0)).collect();
+    tree.insert(project.to_owned());
+    let is_of_class = |lease: &Arc<Lease>| {
+        let node = view.node(lease.node);
+        class.is_none_or(|class| node.is_some_and(|node| node.settings.resource_class.as_deref() == Some(class)))
+    };
+    let (mut spans, mut leases) = (Vec::new(), 0);
+    for lease in tree.iter().flat_map(|project| view.lease.leases_of(project)) {
+        if lease.state.is_ending() || !is_of_class(lease) {
+            continue;
+        }
+        leases += 1;
+        let above = |lease: &Lease| lease.parent.and_then(|id| view.lease.lease(id)).cloned();
+        let mut line = std::iter::successors(above(lease), |lease| above(lease));
+        if !line.any(|above| tree.contains(&above.project)) {
+            spans.push(lease.span);
+        }
+    }
+    Usage { leases, ..Usage::of(&spans, now) }
+}
+
+/// The project and those above it, the nearest first.
+fn with_those_above(view: &View, project: &str) -> Vec<String> {
+    let id = parse_id(project).map(ProjectId);
+    let above = id.into_iter().flat_map(|id| view.identity.ancestors(id)).map(|above| id_text(above.id.0));
+    std::iter::once(project.to_owned()).chain(above).collect()
+}
+
+/// The time for which those who are one have the node without a pause, with this lease: leases of its level that touch.
+/// One that was given back before its time touches nothing.
+pub(crate) fn back_to_back(book: &Book, lease: &Lease, is_one: impl Fn(&str) -> bool) -> Span {
+    let level = (lease.node, lease.parent);
+    let counts = |other: &&Arc<Lease>| other.state != LeaseState::WaitCancel && is_one(&other.project);
+    let Span { mut start, mut end } = lease.span;
+    while let Some(before) = book.lease_before(level, start).filter(counts).filter(|one| one.span.end == start) {
+        start = before.span.start;
+    }
+    while let Some(next) = book.lease_from(level, end).filter(counts).filter(|one| one.span.start == end) {
+        end = next.span.end;
+    }
+    Span { start, end }
+}
+
+/// The project's own quotas and those of each project above it.
+pub(crate) fn check_tree(view: &View, project: &str, class: Option<&str>, now: Timestamp) -> Result<(), Refusal> {
+    for quota in quotas_on(view, project, class) {
+        let usage = usage_of(view, &quota.project, quota.class.as_deref(), now);
+        if let Some((what, most, has)) = quota.limits.exceeded(&usage) {
+            return Err(Refusal::OverQuota(format!(
+                "Project {}{} may have {most} {what}, and would have {has}: give some back, or ask for less.",
+                quota.project,
+                of_class(quota.class.as_deref())
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// How long one lease may be, back to back with those before and after it: of its project, and for the quota of one
+/// above it of any below that.
+pub(crate) fn check_longest(view: &View, lease: &Lease) -> Result<(), Refusal> {
+    for quota in quotas_on(view, &lease.project, class_of(view, lease).as_deref()) {
+        let Some(most) = quota.limits.longest_hours else { continue };
+        let is_one = |other: &str| with_those_above(view, other).contains(&quota.project);
+        let row = back_to_back(&view.lease, lease, is_one);
+        let hours = row.length().as_secs().unsigned_abs().div_ceil(3600);
+        if hours > most {
+            return Err(Refusal::OverQuota(format!(
+                "Project {}{} may lease a node for {most} hours in a row, and this would be {hours}.",
+                quota.project,
+                of_class(quota.class.as_deref())
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The quotas that bind the project, its own and those of each above it: for all nodes, and for those of this class.
+fn quotas_on(view: &View, project: &str, class: Option<&str>) -> Vec<Arc<Quota>> {
+    let of_one = |above: String| {
+        let all = view.lease.quota(&above, None).cloned();
+        let of_class = class.and_then(|class| view.lease.quota(&above, Some(class)).cloned());
+        [all, of_class].into_iter().flatten()
+    };
+    with_those_above(view, project).into_iter().flat_map(of_one).collect()
+}
+
+/// The resource class of the lease's node.
+pub(crate) fn class_of(view: &View, lease: &Lease) -> Option<String> {
+    view.node(lease.node).and_then(|node| node.settings.resource_class.clone())
+}
+
+/// In messages.
+pub(crate) fn of_class(class: Option<&str>) -> String {
+    class.map(|class| format!(" for class '{class}'")).unwrap_or_default()
 }
 
 impl Limits {

@@ -71,6 +71,9 @@ pub struct Book {
     lease_names: OrdSet<(String, LeaseId)>,
     offer_projects: OrdSet<(String, OfferId)>,
     lease_projects: OrdSet<(String, LeaseId)>,
+    /// How many of them there are of each project.
+    offer_counts: OrdMap<String, usize>,
+    lease_counts: OrdMap<String, usize>,
     lease_owners: OrdSet<(String, LeaseId)>,
     claimed: OrdSet<(OfferId, LeaseId)>,
     grouped: OrdSet<(ReservationId, LeaseId)>,
@@ -84,6 +87,15 @@ pub struct Book {
 
 fn named<I: Ord + Copy>(names: &OrdSet<(String, I)>, name: &str, first: I, last: I) -> impl Iterator<Item = I> {
     names.range((name.to_owned(), first)..=(name.to_owned(), last)).map(|(_, id)| *id).collect::<Vec<_>>().into_iter()
+}
+
+/// One more of this project, or one less.
+fn count(counts: &mut OrdMap<String, usize>, project: &str, more: bool) {
+    let before = counts.get(project).copied().unwrap_or_default();
+    match if more { before + 1 } else { before.saturating_sub(1) } {
+        0 => drop(counts.remove(project)),
+        now => drop(counts.insert(project.to_owned(), now)),
+    }
 }
 
 /// The spans of one level that meet `span`, in the order of their starts. As those of a level do not meet one another,
@@ -133,6 +145,16 @@ impl Book {
         named(&self.lease_names, name, FIRST_LEASE, LAST_LEASE).filter_map(|id| self.leases.get(&id))
     }
 
+    /// How many open offers the project has.
+    pub fn offer_count(&self, project: &str) -> usize {
+        self.offer_counts.get(project).copied().unwrap_or_default()
+    }
+
+    /// How many leases the project has that are not over, as lessee.
+    pub fn lease_count(&self, project: &str) -> usize {
+        self.lease_counts.get(project).copied().unwrap_or_default()
+    }
+
     pub fn offers_of(&self, project: &str) -> impl Iterator<Item = &Arc<Offer>> {
         named(&self.offer_projects, project, FIRST_OFFER, LAST_OFFER).filter_map(|id| self.offers.get(&id))
     }
@@ -161,6 +183,12 @@ impl Book {
         self.quotas.get(&id)
     }
 
+    /// The project's own quotas: for all nodes together first.
+    pub fn quotas_of(&self, project: &str) -> impl Iterator<Item = &Arc<Quota>> {
+        let mine = self.quota_projects.range((project.to_owned(), None)..);
+        mine.take_while(move |((of, _), _)| of == project).filter_map(|(_, id)| self.quotas.get(id))
+    }
+
     /// The project's own quota for nodes of this class, or for all together.
     pub fn quota(&self, project: &str, class: Option<&str>) -> Option<&Arc<Quota>> {
         let key = (project.to_owned(), class.map(str::to_owned));
@@ -187,6 +215,18 @@ impl Book {
     /// The leases of this level that meet `span`, in the order of their starts.
     pub fn leases_meeting(&self, level: Level, span: Span) -> impl Iterator<Item = &Arc<Lease>> {
         meeting(&self.level_leases, level, span, FIRST_LEASE).filter_map(|(id, _)| self.leases.get(&id))
+    }
+
+    /// The last lease of this level that begins before then.
+    pub fn lease_before(&self, level: Level, at: Timestamp) -> Option<&Arc<Lease>> {
+        let range = (level, Timestamp::MIN, FIRST_LEASE)..(level, at, FIRST_LEASE);
+        self.level_leases.range(range).next_back().and_then(|((_, _, id), _)| self.leases.get(id))
+    }
+
+    /// The first lease of this level that begins then or later.
+    pub fn lease_from(&self, level: Level, at: Timestamp) -> Option<&Arc<Lease>> {
+        let range = (level, at, FIRST_LEASE)..=(level, Timestamp::MAX, LAST_LEASE);
+        self.level_leases.range(range).next().and_then(|((_, _, id), _)| self.leases.get(id))
     }
 
     /// All offers and leases that stand under this lease, or under the node's owner.
@@ -277,6 +317,7 @@ impl Book {
             self.offer_names.insert((name.clone(), offer.id));
         }
         self.offer_projects.insert((offer.project.clone(), offer.id));
+        count(&mut self.offer_counts, &offer.project, true);
         self.edges.extend(offer.edge().map(|at| (at, Edge::OfferEnds(offer.id))));
         self.offers.insert(offer.id, offer.clone());
     }
@@ -288,6 +329,7 @@ impl Book {
             self.offer_names.remove(&(name.clone(), id));
         }
         self.offer_projects.remove(&(old.project.clone(), id));
+        count(&mut self.offer_counts, &old.project, false);
         if let Some(at) = old.edge() {
             self.edges.remove(&(at, Edge::OfferEnds(id)));
         }
@@ -304,6 +346,7 @@ impl Book {
             self.lease_names.insert((name.clone(), lease.id));
         }
         self.lease_projects.insert((lease.project.clone(), lease.id));
+        count(&mut self.lease_counts, &lease.project, true);
         self.lease_owners.insert((lease.owner.clone(), lease.id));
         self.claimed.extend(lease.offer.map(|offer| (offer, lease.id)));
         self.grouped.extend(lease.group.map(|group| (group, lease.id)));
@@ -324,6 +367,7 @@ impl Book {
             self.lease_names.remove(&(name.clone(), id));
         }
         self.lease_projects.remove(&(old.project.clone(), id));
+        count(&mut self.lease_counts, &old.project, false);
         self.lease_owners.remove(&(old.owner.clone(), id));
         if let Some(offer) = old.offer {
             self.claimed.remove(&(offer, id));

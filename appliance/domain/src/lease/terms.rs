@@ -1,10 +1,11 @@
 //! The terms on which leases are given: how long by default, how long at most, how deep they may be let on.
 
-use super::{Empty, Span};
+use super::{Book, Empty, Lease, Span, back_to_back};
 use crate::refusal::Refusal;
 use jiff::{SignedDuration, Timestamp};
 
-/// What the configuration says, for who asks: an administrator is held to no longest time.
+/// What the configuration says, for who asks: an administrator is held to no longest time. How many there may be holds for
+/// everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// A lease whose end nobody names is so long.
@@ -17,13 +18,28 @@ pub struct Terms {
     pub patience: SignedDuration,
     /// Offers of one project that may be open at a time.
     pub offers: usize,
+    /// Leases of one project that may be ahead or go on at a time.
+    pub leases: usize,
+    /// Leases and offers that may stand under one lease at a time, of each kind.
+    pub parts: usize,
+    /// After so many hours owner and lessee are told that a lease is not used; `None`: never.
+    pub unused_warn_hours: Option<u32>,
 }
 
 impl Default for Terms {
-    /// As esi-leap has it.
+    /// As esi-leap has it, and bounds that it has not.
     fn default() -> Terms {
         let days = |days: i64| SignedDuration::from_hours(24 * days);
-        Terms { usual: days(7), longest: Some(days(21)), depth: 2, patience: days(1), offers: 10_000 }
+        Terms {
+            usual: days(7),
+            longest: Some(days(21)),
+            depth: 2,
+            patience: days(1),
+            offers: 10_000,
+            leases: 100_000,
+            parts: 1000,
+            unused_warn_hours: Some(24),
+        }
     }
 }
 
@@ -33,24 +49,30 @@ impl Terms {
         start.map_or(now, |start| start.max(now))
     }
 
-    /// The span, if it is one and is not too long.
-    pub(crate) fn span(&self, start: Timestamp, end: Timestamp) -> Result<Span, Refusal> {
-        let span = Span::new(start, end).map_err(|Empty { start, end }| {
+    /// The span, if it is one.
+    pub(crate) fn span(start: Timestamp, end: Timestamp) -> Result<Span, Refusal> {
+        Span::new(start, end).map_err(|Empty { start, end }| {
             Refusal::Invalid(format!("The end time {end} must be after the start time {start}."))
-        })?;
-        self.check_length(span)?;
-        Ok(span)
+        })
     }
 
-    pub(crate) fn check_length(&self, span: Span) -> Result<(), Refusal> {
-        match self.longest.filter(|longest| span.length() > *longest) {
-            Some(longest) => Err(Refusal::Forbidden(format!(
-                "A lease may last {} at most, and this one would last {}: choose an earlier end time.",
-                spoken(longest),
-                spoken(span.length())
-            ))),
-            None => Ok(()),
+    /// The lease is not too long. Leases of one project on one node that touch count as one: who takes one after the other
+    /// has the node as long as who takes one long lease.
+    pub(crate) fn check_length(&self, lease: &Lease, book: &Book) -> Result<(), Refusal> {
+        let Some(longest) = self.longest else { return Ok(()) };
+        let row = back_to_back(book, lease, |other| other == lease.project);
+        if row.length() <= longest {
+            return Ok(());
         }
+        let others = match row == lease.span {
+            true => "",
+            false => ", with those of the same project before and after it on this node",
+        };
+        Err(Refusal::Forbidden(format!(
+            "A lease may last {} at most, and this one would last {}{others}: choose an earlier end time.",
+            spoken(longest),
+            spoken(row.length())
+        )))
     }
 
     /// The end of a lease whose end nobody names.

@@ -220,7 +220,9 @@ async fn begin_and_end_within_a_second(held: usize) {
     let (node, other) = (rig.node(Value::Null).await, rig.node(Value::Null).await);
     let (terms, day) = (Terms::default(), rig.engine.store.now() + SignedDuration::from_hours(24));
     let lease = |number: i64| {
-        let (start, end) = (day + SignedDuration::from_mins(number), day + SignedDuration::from_mins(number + 1));
+        // Those that touch would count as one long lease.
+        let start = day + SignedDuration::from_mins(2 * number);
+        let end = start + SignedDuration::from_mins(1);
         let wanted = NewLease { project: "ada".into(), start: Some(start), end: Some(end), ..NewLease::default() };
         let (id, owner, wanted) = (LeaseId(Uuid::new_v4()), OWNER.to_owned(), Box::new(wanted));
         Command::Lease(LeaseCommand::Lease { id, node: other, owner, wanted, terms })

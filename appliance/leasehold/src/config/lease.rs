@@ -7,7 +7,8 @@ use leasehold_engine::leases::LeaseSettings;
 use serde::Deserialize;
 
 /// The keys of the table.
-pub(super) const KEYS: &[&str] = &["usual_hours", "longest_hours", "depth", "patience_hours", "offers"];
+pub(super) const KEYS: &[&str] =
+    &["usual_hours", "longest_hours", "depth", "patience_hours", "offers", "leases", "parts", "unused_warn_hours"];
 
 /// Longer is a slip of the pen, and still far from the end of time.
 const MOST_HOURS: u32 = 24 * 366 * 10;
@@ -26,18 +27,28 @@ pub(crate) struct Lease {
     pub(crate) patience_hours: u32,
     /// Offers of one project that may be open at a time.
     pub(crate) offers: u32,
+    /// Leases of one project that may be ahead or go on at a time.
+    pub(crate) leases: u32,
+    /// Offers and leases that may stand under one lease at a time, of each kind.
+    pub(crate) parts: u32,
+    /// After so many hours owner and lessee are told that a lease is not used; 0: never.
+    pub(crate) unused_warn_hours: u32,
 }
 
 impl Default for Lease {
     fn default() -> Lease {
         let usual = Terms::default();
         let hours = |length: SignedDuration| u32::try_from(length.as_hours()).unwrap_or(MOST_HOURS);
+        let count = |most: usize| u32::try_from(most).unwrap_or(u32::MAX);
         Lease {
             usual_hours: hours(usual.usual),
             longest_hours: usual.longest.map_or(MOST_HOURS, hours),
             depth: usual.depth,
             patience_hours: hours(usual.patience),
-            offers: u32::try_from(usual.offers).unwrap_or(u32::MAX),
+            offers: count(usual.offers),
+            leases: count(usual.leases),
+            parts: count(usual.parts),
+            unused_warn_hours: usual.unused_warn_hours.unwrap_or(0),
         }
     }
 }
@@ -58,6 +69,12 @@ impl Lease {
         if self.usual_hours > self.longest_hours {
             return wrong("usual_hours", format!("is more than lease.longest_hours, {}", self.longest_hours));
         }
+        if self.unused_warn_hours > MOST_HOURS {
+            return wrong("unused_warn_hours", format!("must be 0 (never) to {MOST_HOURS} (ten years)"));
+        }
+        if !(1..=100_000).contains(&self.parts) {
+            return wrong("parts", "must be 1 to 100000: all of them end with the lease, in one go".into());
+        }
         if !(1..=16).contains(&self.depth) {
             return wrong("depth", "must be 1 (nobody lets on what he has) to 16".into());
         }
@@ -67,12 +84,16 @@ impl Lease {
     /// As the engine and the API take them.
     pub(crate) fn settings(&self) -> LeaseSettings {
         let hours = |hours: u32| SignedDuration::from_hours(i64::from(hours));
+        let count = |most: u32| usize::try_from(most).unwrap_or(usize::MAX);
         let users = Terms {
             usual: hours(self.usual_hours),
             longest: Some(hours(self.longest_hours)),
             depth: self.depth,
             patience: hours(self.patience_hours),
-            offers: usize::try_from(self.offers).unwrap_or(usize::MAX),
+            offers: count(self.offers),
+            leases: count(self.leases),
+            parts: count(self.parts),
+            unused_warn_hours: Some(self.unused_warn_hours).filter(|hours| *hours > 0),
         };
         LeaseSettings { users }
     }
@@ -97,11 +118,13 @@ mod tests {
 
     #[test]
     fn what_is_said_holds() {
-        let config =
-            Config::parse("[lease]\nusual_hours = 2\nlongest_hours = 3\ndepth = 1\noffers = 0").expect("terms");
+        let text = "[lease]\nusual_hours = 2\nlongest_hours = 3\ndepth = 1\noffers = 0";
+        let more = "\nleases = 5\nparts = 6\nunused_warn_hours = 7";
+        let config = Config::parse(&format!("{text}{more}")).expect("terms");
         let terms = config.lease.settings().terms(false);
         assert_eq!((terms.usual, terms.longest), (SignedDuration::from_hours(2), Some(SignedDuration::from_hours(3))));
-        assert_eq!((terms.depth, terms.offers), (1, 0));
+        assert_eq!((terms.depth, terms.offers, terms.leases, terms.parts), (1, 0, 5, 6));
+        assert_eq!(terms.unused_warn_hours, Some(7));
     }
 
     #[test]
@@ -110,6 +133,8 @@ mod tests {
         assert!(refusal("[lease]\nusual_hours = 0").contains("lease.usual_hours"));
         assert!(refusal("[lease]\nusual_hours = 600").contains("lease.longest_hours, 504"));
         assert!(refusal("[lease]\ndepth = 0").contains("lease.depth"));
+        assert!(refusal("[lease]\nparts = 0").contains("lease.parts"));
+        assert!(refusal("[lease]\nunused_warn_hours = 4000000000").contains("lease.unused_warn_hours"));
         assert!(refusal("[lease]\npatience_hours = 4000000000").contains("lease.patience_hours"));
     }
 }

@@ -6,7 +6,7 @@ use leasehold_domain::id::{JobId, NodeId, PortId};
 use leasehold_domain::identity::User;
 use leasehold_domain::image::Image;
 use leasehold_domain::job::Job;
-use leasehold_domain::lease::{Edge, Lease, Offer};
+use leasehold_domain::lease::{Edge, Lease, Offer, Quota};
 use leasehold_domain::node::{Node, NodeSettings};
 use leasehold_domain::port::Port;
 use leasehold_domain::view::View;
@@ -85,6 +85,7 @@ pub(crate) struct Rows {
     users: Vec<Arc<User>>,
     offers: Vec<Arc<Offer>>,
     leases: Vec<Arc<Lease>>,
+    quotas: Vec<Arc<Quota>>,
     edges: Vec<(Timestamp, Edge)>,
     bindings: Vec<Arc<Binding>>,
     clients: Vec<(ClientKey, Option<Arc<Binding>>)>,
@@ -103,6 +104,7 @@ pub(crate) fn rows(view: &View) -> Rows {
         users: view.identity.users().cloned().collect(),
         offers: view.lease.offers().cloned().collect(),
         leases: view.lease.leases().cloned().collect(),
+        quotas: view.lease.quotas().cloned().collect(),
         edges: view.lease.edges_until(Timestamp::MAX).collect(),
         clients: bindings
             .iter()

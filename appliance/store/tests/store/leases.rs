@@ -4,17 +4,17 @@
 use crate::common::{ENGINE, cases, create, options, rows, user};
 use jiff::{SignedDuration, Timestamp};
 use leasehold_domain::command::{Answer, StepEnd};
-use leasehold_domain::id::{JobId, LeaseId, NodeId, OfferId};
+use leasehold_domain::id::{JobId, LeaseId, NodeId, OfferId, QuotaId};
 use leasehold_domain::job::StepState;
 use leasehold_domain::lease::{
-    Lease, LeaseCommand, LeaseRow, LeaseState, NewLease, NewOffer, Offer, OfferState, Terms,
+    Lease, LeaseCommand, LeaseRow, LeaseState, Limits, NewLease, NewOffer, Offer, OfferState, Terms,
 };
 use leasehold_domain::node::NodeSettings;
 use leasehold_domain::power::PowerState;
 use leasehold_domain::provision::Verb;
 use leasehold_domain::rows::Rows;
 use leasehold_domain::view::Change;
-use leasehold_domain::{Command, View};
+use leasehold_domain::{Command, Refusal, View};
 use leasehold_store::{EndedBy, EndedPage, EndedPlace, Feed, News, Options, Store, SubmitError};
 use proptest::prelude::*;
 use serde_json::json;
@@ -104,6 +104,22 @@ impl World {
         let wanted = Box::new(NewLease { project: project.into(), start, end, ..NewLease::default() });
         let terms = Terms::default();
         self.give(Command::Lease(LeaseCommand::Claim { id, offer, wanted, terms })).await.map(|_| id)
+    }
+
+    /// The node is verified, wiped and free.
+    async fn ready(&mut self, node: NodeId) {
+        for verb in [Verb::Manage, Verb::Provide] {
+            let job = JobId(self.id());
+            self.give(Command::Provision { node, verb, job, input: Box::default() }).await.expect("legal");
+            self.work_all(node).await;
+        }
+    }
+
+    /// The node's job to its end.
+    async fn work_all(&self, node: NodeId) {
+        while let Some(command) = work(&self.store.view(), node, true) {
+            self.give(command).await.expect("its step");
+        }
     }
 
     async fn end(&mut self, id: LeaseId) -> Result<Answer, SubmitError> {
@@ -204,6 +220,63 @@ async fn the_audit_tells_what_a_lease_was_and_is() {
     world.store.close().await;
 }
 
+#[tokio::test]
+async fn a_quota_holds_after_a_restart_until_it_is_taken_away() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut world = World::new(dir.path());
+    let node = world.node(1).await;
+    let set = |world: &mut World, class: Option<&str>, limits: Option<Limits>| {
+        let (id, class) = (QuotaId(world.id()), class.map(str::to_owned));
+        Command::Lease(LeaseCommand::SetQuota { id, project: "ada".into(), class, limits })
+    };
+    let none = Limits { leases: Some(1), nodes: Some(7), ..Limits::default() };
+    for class in [None, Some("gpu")] {
+        let command = set(&mut world, class, Some(none));
+        world.store.submit(command, user()).await.expect("set");
+    }
+    world.lease(node, "ada", 1, 2).await.expect("the first");
+    let before = rows(&world.store.view());
+    let mut world = world.again(dir.path()).await;
+    assert_eq!(rows(&world.store.view()), before);
+    let quotas: Vec<_> = world.store.view().lease.quotas_of("ada").map(|quota| quota.class.clone()).collect();
+    assert_eq!(quotas, [None, Some("gpu".into())]);
+    let second = world.lease(node, "ada", 3, 4).await;
+    assert!(matches!(second, Err(SubmitError::Refused(Refusal::OverQuota(_)))), "{second:?}");
+    let command = set(&mut world, None, None);
+    world.store.submit(command, user()).await.expect("it was there");
+    let told = world.store.audit(1).await.expect("read");
+    assert_eq!((told[0].what.as_str(), told[0].subject.as_deref()), ("set-lease-quota", Some("ada")));
+    let mut world = world.again(dir.path()).await;
+    assert!(world.store.view().lease.quota("ada", None).is_none());
+    world.lease(node, "ada", 3, 4).await.expect("no bound any more");
+    world.store.close().await;
+}
+
+#[tokio::test]
+async fn what_is_told_of_an_unused_lease_is_told_after_a_restart_too_and_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut world = World::new(dir.path());
+    let node = world.node(1).await;
+    world.ready(node).await;
+    let lease = world.lease(node, "ada", 0, 100).await.expect("free");
+    world.tick().await;
+    world.work_all(node).await;
+    assert_eq!(world.store.view().lease.lease(lease).map(|lease| lease.state), Some(LeaseState::Active));
+    let mut world = world.again(dir.path()).await;
+    world.wait(24);
+    assert_eq!(world.store.view().lease.edges_until(world.store.now()).count(), 1);
+    world.tick().await;
+    let world = world.again(dir.path()).await;
+    assert!(world.store.view().lease.lease(lease).is_some_and(|lease| lease.watch.warned && !lease.watch.used));
+    assert_eq!(world.store.view().lease.edges_until(world.store.now()).count(), 0);
+    let command =
+        Command::Provision { node, verb: Verb::Deploy, job: JobId(Uuid::from_u128(7)), input: Box::default() };
+    world.give(command).await.expect("available");
+    let world = world.again(dir.path()).await;
+    assert!(world.store.view().lease.lease(lease).is_some_and(|lease| lease.watch.used));
+    world.store.close().await;
+}
+
 #[derive(Clone, Debug)]
 enum Wish {
     Offer(u8, i64, i64),
@@ -279,15 +352,8 @@ async fn run(wishes: Vec<Wish>) {
     let nodes = [world.node(1).await, world.node(2).await];
     let mut told = Told::default();
     let mut feed = world.store.subscribe();
-    for verb in [Verb::Manage, Verb::Provide] {
-        for node in nodes {
-            let job = JobId(world.id());
-            let input = Box::default();
-            world.give(Command::Provision { node, verb, job, input }).await.expect("legal");
-            while let Some(command) = work(&world.store.view(), node, true) {
-                world.give(command).await.expect("its step");
-            }
-        }
+    for node in nodes {
+        world.ready(node).await;
     }
     for wish in wishes {
         let view = world.store.view();

@@ -31,12 +31,15 @@ struct World {
     dirty: bool,
     /// The last state of every lease that there was.
     leases: BTreeMap<LeaseId, LeaseState>,
+    /// All that was told.
+    told: Vec<crate::event::Event>,
 }
 
 impl World {
     /// A node that is available.
     fn new() -> World {
-        let mut world = World { view: View::default(), now: at(0), ids: 0, dirty: true, leases: BTreeMap::new() };
+        let (view, leases) = (View::default(), BTreeMap::new());
+        let mut world = World { view, now: at(0), ids: 0, dirty: true, leases, told: Vec::new() };
         let driver = "fake-hardware".to_owned();
         let settings = NodeSettings { owner: Some(OWNER.into()), driver, ..NodeSettings::default() };
         world
@@ -71,6 +74,7 @@ impl World {
         let context = Context { actor: Actor::System("test"), now: self.now };
         let decision = decide(&self.view, &command, &context)?;
         let before = self.view.node(NODE).cloned();
+        self.told.extend(decision.events.iter().cloned());
         for change in &decision.changes {
             self.view.apply(change);
             if let crate::Change::Lease(crate::rows::Rows::Put(crate::lease::LeaseRow::Lease(lease))) = change {
@@ -361,6 +365,8 @@ fn lessee_of(lease: &Lease) -> String {
 mod quarantine;
 #[path = "trick_tests.rs"]
 mod tricks;
+#[path = "unused_tests.rs"]
+mod unused;
 
 proptest! {
     #[test]

@@ -47,11 +47,14 @@ impl Room<'_> {
         if lease.span.end <= now {
             // Also one whose whole time went by while the box was down.
             self.bring_to_end(&lease, LeaseState::WaitExpire);
+        } else if lease.state == LeaseState::Active {
+            self.tell_unused(&lease);
         } else if lease.state == LeaseState::Created {
             let ready_by = now.saturating_add(terms.patience).unwrap_or(now);
             self.put_changed(&lease, |lease| {
                 lease.state = LeaseState::WaitFulfill;
                 lease.ready_by = Some(ready_by);
+                lease.watch.warn_hours = terms.unused_warn_hours;
             });
         } else {
             let reason = self.why_not_ready(lease.node);
@@ -73,7 +76,7 @@ impl Room<'_> {
     }
 
     /// Whoever has the node by this lease is to have it no more, and before him whoever has it by one under it.
-    fn bring_to_end(&mut self, lease: &Lease, how: LeaseState) -> Answer {
+    pub(super) fn bring_to_end(&mut self, lease: &Lease, how: LeaseState) -> Answer {
         let (offers, below) = self.view.lease.under((lease.node, Some(lease.id)));
         for offer in offers {
             let (node, now) = (self.view.node(offer.node).cloned(), self.context.now);

@@ -5,7 +5,7 @@ use crate::command::Answer;
 use crate::decide::Room;
 use crate::id::{LeaseId, NodeId, OfferId};
 use crate::lease::search::is_within;
-use crate::lease::{Lease, LeaseState, NewLease, Span, Terms};
+use crate::lease::{Lease, LeaseState, NewLease, Span, Terms, Watch};
 use crate::refusal::Refusal;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Room<'_> {
         let next = self.view.lease.leases_meeting(level, Span { start, end: Timestamp::MAX }).next();
         let free = next.map_or(offer.span.end, |next| next.span.start.min(offer.span.end));
         let end = wanted.end.unwrap_or_else(|| free.min(terms.usual_end(start)).max(start.min(free)));
-        let span = terms.span(start, end)?;
+        let span = Terms::span(start, end)?;
         if !offer.span.holds(&span) {
             return Err(Refusal::InUse(format!(
                 "The time {span} is not within that of offer {}, {}.",
@@ -39,8 +39,14 @@ impl Room<'_> {
             )));
         }
         self.must_be_free_at((&node, level), span, None, false)?;
+        self.must_not_have_too_many(&wanted.project, terms)?;
+        self.must_not_have_too_many_parts(level, terms)?;
         let owner = offer.project.clone();
-        Ok(self.put_lease(self.fresh(id, owner, offer.node, span, wanted, (Some(offer.id), offer.parent))))
+        // What the owner wishes he said with the offer.
+        let wanted = &NewLease { wish: offer.wish, ..wanted.clone() };
+        let lease = self.fresh(id, owner, offer.node, span, wanted, (Some(offer.id), offer.parent));
+        terms.check_length(&lease, &self.view.lease)?;
+        Ok(self.put_lease(lease))
     }
 
     pub(super) fn make_lease(
@@ -56,11 +62,16 @@ impl Room<'_> {
         let parent = self.ground(&node, owner, terms)?;
         let start = Terms::start(wanted.start, now);
         let usual = || parent.iter().fold(terms.usual_end(start), |end, parent| end.min(parent.span.end));
-        let span = terms.span(start, wanted.end.unwrap_or_else(usual))?;
+        let span = Terms::span(start, wanted.end.unwrap_or_else(usual))?;
         must_lie_within(span, parent.as_ref())?;
-        self.must_be_free_at((&node, level_of(node.id, parent.as_ref())), span, None, true)?;
+        let level = level_of(node.id, parent.as_ref());
+        self.must_be_free_at((&node, level), span, None, true)?;
+        self.must_not_have_too_many(&wanted.project, terms)?;
+        self.must_not_have_too_many_parts(level, terms)?;
         let above = (None, parent.map(|parent| parent.id));
-        Ok(self.put_lease(self.fresh(id, owner.to_owned(), node.id, span, wanted, above)))
+        let lease = self.fresh(id, owner.to_owned(), node.id, span, wanted, above);
+        terms.check_length(&lease, &self.view.lease)?;
+        Ok(self.put_lease(lease))
     }
 
     /// Earlier, or later where nobody else has that time.
@@ -83,12 +94,14 @@ impl Room<'_> {
                 "The end time {end} is over: give the lease back instead, or choose a later one."
             )));
         }
-        let span = terms.span(lease.span.start, end)?;
+        let span = Terms::span(lease.span.start, end)?;
         let parent = lease.parent.map(|parent| self.lease(parent)).transpose()?;
         must_lie_within(span, parent.as_ref())?;
         self.must_hold_what_is_under(&lease, span)?;
         let (node, level) = (self.node(lease.node)?.clone(), (lease.node, lease.parent));
+        let changed = Lease { span, revision: revision + 1, updated_at: Some(now), ..(*lease).clone() };
         if let Ok(more) = Span::new(lease.span.end, end) {
+            terms.check_length(&changed, &self.view.lease)?;
             // The offer that it was claimed from is not in its own lease's way; beyond that offer others are.
             let offer = lease.offer.and_then(|offer| self.view.lease.offer(offer));
             match offer {
@@ -108,7 +121,7 @@ impl Room<'_> {
                 None => self.must_be_free_at((&node, level), more, Some(id), true)?,
             }
         }
-        Ok(self.put_lease(Lease { span, revision: revision + 1, updated_at: Some(now), ..(*lease).clone() }))
+        Ok(self.put_lease(changed))
     }
 
     fn must_be_new(&self, id: LeaseId) -> Result<(), Refusal> {
@@ -159,6 +172,8 @@ impl Room<'_> {
             created_at: self.context.now,
             updated_at: None,
             revision: 0,
+            wish: wanted.wish,
+            watch: Watch::default(),
         }
     }
 }

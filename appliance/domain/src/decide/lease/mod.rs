@@ -13,6 +13,7 @@ mod quotas;
 mod reservations;
 #[cfg(test)]
 mod tests;
+mod unused;
 
 use super::Room;
 use crate::command::Answer;
@@ -204,12 +205,9 @@ impl Room<'_> {
     }
 
     /// What a lease is with what this decision has changed so far.
-    fn state_so_far(&self, id: LeaseId) -> Option<LeaseState> {
-        let changed = self.changes.iter().rev().find_map(|change| match change {
-            Change::Lease(Rows::Put(LeaseRow::Lease(lease))) if lease.id == id => Some(lease.state),
-            _ => None,
-        });
-        changed.or_else(|| self.view.lease.lease(id).map(|lease| lease.state))
+    fn state_so_far(&mut self, id: LeaseId) -> Option<LeaseState> {
+        // By its key: a lease may have ten thousand parts that end with it.
+        self.seen().lease.lease(id).map(|lease| lease.state)
     }
 }
 

@@ -27,13 +27,15 @@ impl Room<'_> {
             Refusal::Invalid(format!("The end time {end} must be after the start time {start}."))
         })?;
         must_lie_within(span, parent.as_ref())?;
-        if self.view.lease.offers_of(&wanted.project).count() >= terms.offers {
-            return Err(Refusal::TooMuch(format!(
+        if self.view.lease.offer_count(&wanted.project) >= terms.offers {
+            return Err(Refusal::OverQuota(format!(
                 "Project {} has {} open offers, which is as many as it may have: withdraw some.",
                 wanted.project, terms.offers
             )));
         }
-        self.must_be_free_at((&node, level_of(node.id, parent.as_ref())), span, None, true)?;
+        let level = level_of(node.id, parent.as_ref());
+        self.must_not_have_too_many_parts(level, terms)?;
+        self.must_be_free_at((&node, level), span, None, true)?;
         let offer = Offer {
             id,
             label: wanted.label.clone(),
@@ -45,6 +47,7 @@ impl Room<'_> {
             state: OfferState::Available,
             created_at: now,
             updated_at: None,
+            wish: wanted.wish,
         };
         Ok(self.put_offer(&node, offer))
     }

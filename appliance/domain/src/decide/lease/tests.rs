@@ -347,52 +347,5 @@ fn a_reservation_is_moved_and_given_back_as_one() {
     assert!(matches!(gone, Err(Refusal::NotFound { .. })), "{gone:?}");
 }
 
-fn bound(world: &mut World, limits: Limits) {
-    let id = QuotaId(Uuid::from_u128(77));
-    let (project, limits) = (LESSEE.to_owned(), Some(limits));
-    world.does(LeaseCommand::SetQuota { id, project, class: None, limits }).expect("set");
-}
-
-fn too_much<T: std::fmt::Debug>(result: Result<T, Refusal>) -> String {
-    match result {
-        Err(Refusal::TooMuch(words)) => words,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn nobody_has_more_than_his_quota() {
-    let mut world = World::new();
-    let offers = [11, 12, 13].map(|number| another(&mut world, number));
-    bound(&mut world, Limits { nodes: Some(2), node_hours: Some(60), ..Limits::default() });
-    let all = [(1, offers[0]), (2, offers[1]), (3, offers[2])];
-    assert!(too_much(reserve(&mut world, 1, &all, (10, 20))).contains("2 nodes at a time, and would have 3"));
-    assert_eq!(world.view.lease.leases().count(), 0, "all or nothing");
-    reserve(&mut world, 1, &all[..2], (10, 20)).expect("two are allowed");
-    too_much(world.claim_of(4, offers[2], (19, 21)));
-    world.claim_of(4, offers[2], (20, 30)).expect("when the others are back");
-    let hours = too_much(world.claim_of(5, offers[0], (30, 61)));
-    assert!(hours.contains("60 node-hours ahead, and would have 61"), "{hours}");
-    too_much(world.move_end(4, 61));
-    world.move_end(4, 25).expect("less is always allowed");
-    let id = QuotaId(Uuid::from_u128(78));
-    let gone = LeaseCommand::SetQuota { id, project: LESSEE.into(), class: None, limits: None };
-    let context = Context { actor: Actor::System("test"), now: world.now };
-    let decision = decide(&world.view, &Command::Lease(gone), &context).expect("it was there");
-    decision.changes.iter().for_each(|change| world.view.apply(change));
-    world.claim_of(5, offers[0], (30, 200)).expect("no bound any more");
-}
-
-#[test]
-fn leases_back_to_back_on_one_node_count_as_one() {
-    let mut world = World::new();
-    let offer = another(&mut world, 11);
-    bound(&mut world, Limits { longest_hours: Some(24), ..Limits::default() });
-    too_much(world.claim_of(1, offer, (0, 25)));
-    world.claim_of(1, offer, (0, 20)).expect("short enough");
-    let words = too_much(world.claim_of(2, offer, (20, 30)));
-    assert!(words.contains("for 24 hours in a row, and this would be 30"), "{words}");
-    world.claim_of(2, offer, (21, 31)).expect("after a pause");
-    world.claim_of(3, offer, (40, 50)).expect("short enough");
-    too_much(world.claim_of(4, offer, (31, 40)));
-}
+#[path = "quota_tests.rs"]
+mod quotas;

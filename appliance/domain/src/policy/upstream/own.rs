@@ -10,4 +10,16 @@ pub(super) const ROWS: &[Row] = &[
         Scopes::SYSTEM,
         "GET|POST /appliance/v1/images, GET|DELETE /appliance/v1/images/{image}",
     ),
+    Row::new(
+        "appliance:lease_quotas:get",
+        "role:reader and system_scope:all or role:reader and project_id:%(project_id)s",
+        Scopes::SYSTEM_OR_PROJECT,
+        "GET /appliance/v1/quotas, GET /appliance/v1/quotas/{project}",
+    ),
+    Row::new(
+        "appliance:lease_quotas:set",
+        "role:admin and system_scope:all",
+        Scopes::SYSTEM,
+        "PUT|DELETE /appliance/v1/quotas/{project}",
+    ),
 ];
