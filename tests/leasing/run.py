@@ -16,6 +16,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "common"))
 
 import lanes  # noqa: E402
+from box import box  # noqa: E402
 from commands import readme_people, run_block, tested_blocks  # noqa: E402
 
 # Who: roles, and the project or None for the whole system.
@@ -165,4 +166,4 @@ def lives(clients):
 
 
 if __name__ == "__main__":
-    sys.exit(lanes.run("leasing", __doc__, PEOPLE, DISK, (lives, readme)))
+    sys.exit(lanes.run("leasing", __doc__, PEOPLE, DISK, (lives, readme, box)))

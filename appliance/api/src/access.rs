@@ -98,6 +98,9 @@ impl Caller {
 
     /// Who gives a command about this node: it holds only while owner and lessee are those of now.
     pub(crate) fn judged(&self, node: &Node) -> Actor {
+        if let Some(uid) = self.origin.uid {
+            return Actor::Local(uid);
+        }
         let mut who = self.who();
         who.judged.push(Judged {
             node: node.id,

@@ -139,6 +139,7 @@ pub fn local(api: Api) -> Router {
         .merge(health::local_router())
         .merge(policy::local_router())
         .merge(audit::local_router())
+        .merge(lease::local_router(&api))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(1 << 20))

@@ -1,7 +1,7 @@
 //! The command line's way to the running appliance: HTTP over its Unix socket.
 
 use anyhow::{Context, bail};
-use http::{Method, header};
+use http::{HeaderValue, Method, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
@@ -74,6 +74,18 @@ pub(crate) async fn get(socket: &Path, path: &str) -> anyhow::Result<Value> {
 
 /// Sends a request; the document that comes back, or null where there is none.
 pub(crate) async fn send(socket: &Path, method: Method, path: &str, content: Content) -> anyhow::Result<Value> {
+    let body = ask(socket, method, path, content, &[]).await?;
+    Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+/// Sends a request with these headers; the body that comes back. A refusal becomes an error with its words.
+pub(crate) async fn ask(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    content: Content,
+    headers: &[(&str, &str)],
+) -> anyhow::Result<Bytes> {
     let stream = UnixStream::connect(socket).await.with_context(|| {
         format!(
             "no appliance answers at {}: is it running (systemctl status leasehold), and may you read the socket?",
@@ -98,19 +110,43 @@ pub(crate) async fn send(socket: &Path, method: Method, path: &str, content: Con
     if !kind.is_empty() {
         request = request.header(header::CONTENT_TYPE, kind);
     }
+    for (name, value) in headers {
+        // Names of projects are not only of ASCII.
+        request = request.header(*name, HeaderValue::from_bytes(value.as_bytes())?);
+    }
     let answer = sender.send_request(request.body(body)?).await;
     let answer = answer.context("the appliance hung up: only root and its own user may ask")?;
     let status = answer.status();
     let body = answer.into_body().collect().await?.to_bytes();
     driver.abort();
-    let document: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     if status.is_success() {
-        return Ok(document);
+        return Ok(body);
     }
-    let inner = document.get("error_message").and_then(Value::as_str).unwrap_or_default();
-    let fault: Value = serde_json::from_str(inner).unwrap_or(Value::Null);
-    match fault.get("faultstring").and_then(Value::as_str) {
+    match words(&serde_json::from_slice(&body).unwrap_or(Value::Null)) {
         Some(text) => bail!("{text}"),
         None => bail!("the appliance answers {status}"),
+    }
+}
+
+/// What a refusal says: as Ironic writes it, a JSON object inside a string, or as esi-leap does, plainly.
+fn words(document: &Value) -> Option<String> {
+    let inner = document.get("error_message").and_then(Value::as_str).unwrap_or_default();
+    let inner: Value = serde_json::from_str(inner).unwrap_or(Value::Null);
+    let text = inner.get("faultstring").or_else(|| document.get("faultstring"));
+    text.and_then(Value::as_str).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn refusals_of_all_services_are_told_in_their_words() {
+        let inner = json!({"faultstring": "Node n1 could not be found."}).to_string();
+        assert_eq!(words(&json!({"error_message": inner})).as_deref(), Some("Node n1 could not be found."));
+        assert_eq!(words(&json!({"faultcode": "Client", "faultstring": "No."})).as_deref(), Some("No."));
+        assert_eq!(words(&Value::Null), None);
+        assert_eq!(words(&json!({"error_message": "plain"})), None);
     }
 }

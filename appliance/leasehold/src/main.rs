@@ -8,8 +8,10 @@ mod audit;
 mod config;
 mod first_start;
 mod image;
+mod leases;
 mod local;
 mod netboot;
+mod output;
 mod policy;
 mod privileges;
 mod serve;
@@ -47,6 +49,15 @@ enum Command {
     /// Look at images, add and delete them, on the box itself.
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// Offers of nodes to whoever needs them: look at them, make and withdraw them.
+    #[command(subcommand)]
+    Offer(leases::offer::OfferCommand),
+    /// Leases of nodes: look at them, give and claim them, extend them, give them back.
+    #[command(subcommand)]
+    Lease(leases::lease::LeaseCommand),
+    /// Several nodes at once, or none: reserve them, extend and return them as one.
+    #[command(subcommand)]
+    Reservation(leases::reservation::ReservationCommand),
     /// Users on the box itself: list, make, and let back in who has forgotten his password.
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -158,6 +169,9 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { config }) => check_config(&config),
         Command::Node(command) => show::main(&command),
         Command::Image(command) => image::main(&command),
+        Command::Offer(command) => leases::offer::main(&command),
+        Command::Lease(command) => leases::lease::main(&command),
+        Command::Reservation(command) => leases::reservation::main(&command),
         Command::Account(command) => account::main(&command),
         Command::Audit(command) => audit::main(&command),
         Command::Policy(command) => policy::main(&command),

@@ -4,6 +4,7 @@
 //! with the same words for an unknown user, a wrong password and a disabled account. What is computed for a token or a
 //! user is kept until something changes that it rests on; tokens are stored as digests and looked up in memory.
 
+pub(crate) mod at_socket;
 mod known;
 mod lockout;
 pub(crate) mod login;
@@ -128,7 +129,10 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn actor(&self) -> Actor {
-        Actor::User(self.who().into())
+        match self.origin.uid {
+            Some(uid) => Actor::Local(uid),
+            None => Actor::User(self.who().into()),
+        }
     }
 
     pub(crate) fn who(&self) -> Who {
@@ -140,13 +144,17 @@ impl Caller {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
     pub(crate) address: Option<IpAddr>,
+    /// The Unix user at the other end of the local socket.
+    pub(crate) uid: Option<u32>,
     request: Option<RequestId>,
 }
 
 impl Origin {
     pub(crate) fn of(extensions: &Extensions) -> Origin {
+        let connection = extensions.get::<crate::serve::Connection>();
         Origin {
-            address: extensions.get::<crate::serve::Connection>().and_then(|connection| connection.peer),
+            address: connection.and_then(|connection| connection.peer),
+            uid: connection.and_then(|connection| connection.uid),
             request: extensions.get::<RequestId>().cloned(),
         }
     }

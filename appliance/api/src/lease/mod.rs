@@ -27,8 +27,10 @@ mod time;
 mod whose;
 
 use crate::Api;
+use crate::auth::at_socket;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use fault::{Asker, Fault};
 use leasehold_domain::lease::Terms;
@@ -71,6 +73,11 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
         )
         .method_not_allowed_fallback(fault::no_such_method)
         .layer(DefaultBodyLimit::max(api.limits.settings.network_body))
+}
+
+/// For the local socket: the same, for whoever administers this box.
+pub(crate) fn local_router(api: &Api) -> Router<Api> {
+    router(api).layer(from_fn_with_state(api.clone(), at_socket::callers))
 }
 
 fn may(asker: &Asker, rule: &str, target: &dyn Target) -> Result<(), Fault> {

@@ -7,6 +7,7 @@ use leasehold_domain::View;
 use leasehold_domain::id::LeaseId;
 use leasehold_domain::lease::LeaseState;
 
+mod at_socket;
 mod bad_input;
 mod events;
 mod life;

@@ -200,6 +200,11 @@ impl Book {
         self.grouped.range((id, FIRST_LEASE)..=(id, LAST_LEASE)).filter_map(|(_, id)| self.leases.get(id))
     }
 
+    /// All groups of leases that were reserved together, in their order; one is there for each of its leases.
+    pub fn groups(&self) -> impl Iterator<Item = ReservationId> {
+        self.grouped.iter().map(|(id, _)| *id)
+    }
+
     /// The offers of this node, on whatever level.
     pub fn offers_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Offer>> {
         let first = ((node, None), Timestamp::MIN, FIRST_OFFER);

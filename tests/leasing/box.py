@@ -1,0 +1,84 @@
+"""What `leasehold offer|lease|reservation` say on the box itself: tables, JSON, exit codes."""
+
+import json
+import os
+import subprocess
+
+
+class Box:
+    """The program's own command line."""
+
+    def __init__(self, clients):
+        self.clients = clients
+        self.environment = {"PATH": os.environ["PATH"], "LEASEHOLD_SOCKET": str(clients.service.state / "leasehold.sock")}
+
+    def call(self, command):
+        """Exit status, standard output, standard error."""
+        program = str(self.clients.service.program)
+        done = subprocess.run(f"'{program}' {command}", shell=True, env=self.environment, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    def expect(self, status, words, command):
+        """The exit status is this, and the words stand where they belong; what was printed."""
+        came, printed, said = self.call(command)
+        right = came == status and words in (said if status else printed)
+        self.clients.count(f"leasehold {command}: {status}", right, f"{came}\n{printed}\n{said}")
+        return printed
+
+    def ask(self, command):
+        """The JSON that a command prints."""
+        printed = self.expect(0, "", f"{command} -o json")
+        return json.loads(printed)
+
+
+def box(clients):
+    """Offers, leases and reservations by whoever administers the box."""
+    here = Box(clients)
+    for node in ("n1", "n2"):
+        made = f"openstack baremetal node create --driver fake-hardware --name {node} --owner $owner --resource-class gpu"
+        clients.expect("sys", "ok", made)
+    clients.expect("sys", "ok", "openstack baremetal node manage n1 n2 --wait 60")
+    clients.expect("sys", "ok", "openstack baremetal node provide n1 n2 --wait 60")
+
+    here.expect(0, "available", "offer create n1 --name spring --start 2090-01-01T00:00:00 --for 30d --property rack=3")
+    here.expect(0, "2090-01-31T00:00:00", "offer show spring")
+    table = here.expect(0, "spring", "offer list --class gpu").splitlines()
+    clients.count("a table has a heading and a row", len(table) == 2 and table[0].startswith("UUID"), str(table))
+    offers = here.ask("offer list --node n1")["offers"]
+    whose = [(row["name"], row["project"], row["properties"]) for row in offers]
+    clients.count("the offer is the owner's", whose == [("spring", "owner", {"rack": 3})], str(whose))
+    here.expect(0, "NAME", "offer list --project lessee")
+
+    lease = here.ask("lease claim spring --project lessee --name mine --start 2090-01-02T00:00:00 --for '2d 12h'")
+    clients.count("the lessee has it", (lease["project"], lease["end_time"]) == ("lessee", "2090-01-04T12:00:00"), str(lease))
+    clients.expect("lessee", f"ok {lease['uuid']}", "openstack esi lease list")
+    here.expect(1, "is leased", "lease claim spring --project other --start 2090-01-03T00:00:00 --for 1d")
+    here.expect(0, "2090-01-05T12:00:00", "lease extend mine --for 1d")
+    here.expect(0, "2090-01-03T00:00:00", "lease extend mine --end 2090-01-03T00:00:00")
+    here.expect(0, "deleted", "lease return mine")
+    here.expect(1, "not found", "lease return mine")
+    here.expect(0, "deleted", f"lease show {lease['uuid']}")
+    here.expect(0, lease["uuid"], "lease list --status any --owner owner")
+    given = here.ask("lease create n2 lessee --purpose course --start 2090-01-01T00:00:00 --for 1d")
+    clients.count("given without an offer", given["purpose"] == "course" and not given["offer_uuid"], str(given))
+
+    here.expect(0, "available", "offer create n2 --start 2090-02-01T00:00:00")
+    here.expect(0, "available", "offer create n1 --start 2090-02-01T00:00:00")
+    when = "--start 2090-02-01T00:00:00 --for 1d"
+    here.expect(1, "2 of 3 `gpu` free", f"reservation create 3:gpu --project lessee {when}")
+    made = here.ask(f"reservation create 2:gpu --project lessee --name team {when}")
+    group = made["uuid"]
+    clients.count("a reservation has a lease for each", len(made["leases"]) == 2, str(made))
+    here.expect(0, "team", "reservation list")
+    here.expect(0, group, f"reservation show {group}")
+    here.expect(0, "2090-02-03T00:00:00", f"reservation extend {group} --for 1d")
+    here.expect(0, "deleted", f"reservation return {group}")
+    here.expect(1, "not found", f"reservation show {group}")
+
+    here.expect(0, "deleted", "offer delete spring")
+    here.expect(1, "not found", "offer show spring")
+    here.expect(1, "No project named nobody", "lease claim spring --project nobody")
+    here.expect(1, "no appliance answers", "offer list --socket /nonexistent.sock")
+    for wrong in ("lease extend mine", "lease claim spring", "offer create n1 --for later", "reservation create 0:gpu"):
+        here.expect(2, "", wrong)
+    here.expect(2, "Usage", "lease")
