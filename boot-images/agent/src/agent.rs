@@ -305,13 +305,21 @@ impl Agent {
                 return Err(Failure::new(kind, why));
             }
             "clean_uefi_nvram" => self.install_bootloader().map(Value::String)?,
-            "erase_devices_metadata" => steps::erase_metadata(self.machine.as_ref(), &self.console)?,
-            _ => steps::erase_devices(self.machine.as_ref(), &self.console)?,
+            "erase_devices_metadata" => self.wiped(steps::erase_metadata)?,
+            _ => self.wiped(steps::erase_devices)?,
         };
         let what = phase.name();
         Ok(Value::Object(
             [(format!("{what}_result"), result), (format!("{what}_step"), step.clone())].into_iter().collect(),
         ))
+    }
+
+    /// Erases disks, and what the firmware knows of the systems that were on them.
+    fn wiped(&self, erase: fn(&dyn Machine, &Console) -> Result<Value, Failure>) -> Result<Value, Failure> {
+        let (machine, console) = (self.machine.as_ref(), &self.console);
+        let disks = erase(machine, console)?;
+        let firmware = steps::forget_systems(machine, console)?;
+        Ok(Value::String(format!("{}; {firmware}", disks.as_str().unwrap_or_default())))
     }
 
     fn offer(phase: Phase) -> Value {

@@ -20,6 +20,7 @@ pub mod image;
 pub mod kvm;
 pub mod machine;
 pub mod netns;
+pub mod nvram;
 pub mod plan;
 pub mod power_socket;
 pub mod proof;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -123,6 +123,21 @@ pub fn ask(folder: &RunFolder, space: &Namespace, node: &NodePlan, key: &SshKey,
             Ok(None)
         });
     result.with_context(|| format!("ssh to {} said: {last}", node.deployed_address))
+}
+
+/// Has the system on `node`, which is up, run `words`. Returns what it said.
+///
+/// # Errors
+/// When it does not, with its words.
+pub fn tell(folder: &RunFolder, space: &Namespace, node: &NodePlan, key: &SshKey, words: &str) -> Result<String> {
+    let mut ssh = Command::new("ssh");
+    ssh.args(ssh_arguments(folder.path(), node, key, words));
+    ssh.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    folder.mark(&mut ssh);
+    let output = space.spawn(ssh)?.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} said to {words:?}: {said}", node.name);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn parse(answer: &str) -> Result<Proof> {

@@ -43,6 +43,8 @@ pub struct Node {
     pub machine: Machine,
     pub bmc_password: String,
     pub disk: PathBuf,
+    /// The firmware's variables, where it has any.
+    pub variables: PathBuf,
     pub serial_log: PathBuf,
     bmc: Daemon,
     _power: PowerSocket,
@@ -121,7 +123,7 @@ impl Rack {
             fs::copy(OVMF_VARIABLES, &files.variables)
                 .with_context(|| format!("{OVMF_VARIABLES} is missing: run packaging/prepare"))?;
         }
-        let (disk, serial_log) = (files.disk.clone(), files.serial_log.clone());
+        let (disk, variables, serial_log) = (files.disk.clone(), files.variables.clone(), files.serial_log.clone());
         let launcher = QemuLauncher {
             node,
             accelerator: self.accelerator,
@@ -141,7 +143,7 @@ impl Rack {
             node.name,
             &format!("{:?} machine, {:?} BMC at {}:{}", node.firmware, node.bmc, node.bmc_address, node.bmc_port),
         );
-        Ok(Node { plan: node, machine, bmc_password, disk, serial_log, bmc, _power: power })
+        Ok(Node { plan: node, machine, bmc_password, disk, variables, serial_log, bmc, _power: power })
     }
 
     /// The nodes, in the plan's order.

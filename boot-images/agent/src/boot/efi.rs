@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+pub(super) const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// Non-volatile, for boot services and at run time.
 const ATTRIBUTES: u32 = 7;
 const ACTIVE: u32 = 1;
@@ -124,6 +124,12 @@ impl Firmware {
         filled.then_some(Firmware { folder })
     }
 
+    /// Where its variables are.
+    #[cfg(test)]
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Variables in a folder.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Firmware {
@@ -136,7 +142,7 @@ impl Firmware {
     /// # Errors
     /// When the firmware does not take a variable.
     pub fn boot_from(&self, target: &Target, present: &HashSet<[u8; 16]>) -> Result<Outcome, EfiError> {
-        let entries = self.entries();
+        let entries = self.options("Boot");
         let mut removed = Vec::new();
         let mut kept = HashSet::new();
         for (number, option) in &entries {
@@ -152,44 +158,55 @@ impl Firmware {
         let number = (0..=u16::MAX).find(|number| !kept.contains(number)).ok_or(EfiError::Full)?;
         self.write(&boot_name(number), &load_option(target))?;
         let mut order = vec![number];
-        let before = self.read("BootOrder").unwrap_or_default();
-        let (pairs, _) = before.as_chunks::<2>();
-        for listed in pairs.iter().map(|pair| u16::from_le_bytes(*pair)) {
-            if kept.contains(&listed) && !order.contains(&listed) {
-                order.push(listed);
+        let before = self.boot_order();
+        for listed in &before {
+            if kept.contains(listed) && !order.contains(listed) {
+                order.push(*listed);
             }
         }
-        let bytes: Vec<u8> = order.iter().flat_map(|number| number.to_le_bytes()).collect();
-        if before != bytes {
-            self.write("BootOrder", &bytes)?;
+        if before != order {
+            self.set_boot_order(&order)?;
         }
         removed.retain(|removed| *removed != number);
         Ok(Outcome { entry: number, removed })
     }
 
-    fn entries(&self) -> Vec<(u16, Vec<u8>)> {
+    /// The load options of a kind (`Boot`, `Driver`, …) by number.
+    pub(super) fn options(&self, kind: &str) -> Vec<(u16, Vec<u8>)> {
         let Ok(files) = fs::read_dir(&self.folder) else { return Vec::new() };
         let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
-        let mut entries: Vec<_> = names
+        let mut options: Vec<_> = names
             .filter_map(|name| {
-                let digits = name.strip_suffix(GLOBAL)?.strip_suffix('-')?.strip_prefix("Boot")?;
+                let digits = name.strip_suffix(GLOBAL)?.strip_suffix('-')?.strip_prefix(kind)?;
                 let number = (digits.len() == 4).then(|| u16::from_str_radix(digits, 16).ok()).flatten()?;
-                Some((number, self.read(&boot_name(number))?))
+                Some((number, self.read(&format!("{kind}{number:04X}"))?))
             })
             .collect();
-        entries.sort_by_key(|(number, _)| *number);
-        entries
+        options.sort_by_key(|(number, _)| *number);
+        options
+    }
+
+    pub(super) fn boot_order(&self) -> Vec<u16> {
+        let order = self.read("BootOrder").unwrap_or_default();
+        let (pairs, _) = order.as_chunks::<2>();
+        pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect()
+    }
+
+    pub(super) fn set_boot_order(&self, order: &[u16]) -> Result<(), EfiError> {
+        let bytes: Vec<u8> = order.iter().flat_map(|number| number.to_le_bytes()).collect();
+        // A variable without content does not exist.
+        if bytes.is_empty() { self.remove("BootOrder") } else { self.write("BootOrder", &bytes) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}-{GLOBAL}"))
     }
 
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
+    pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
         fs::read(self.path(name)).ok()?.get(4..).map(<[u8]>::to_vec)
     }
 
-    fn write(&self, name: &str, data: &[u8]) -> Result<(), EfiError> {
+    pub(super) fn write(&self, name: &str, data: &[u8]) -> Result<(), EfiError> {
         let path = self.path(name);
         make_changeable(&path);
         let mut bytes = ATTRIBUTES.to_le_bytes().to_vec();
@@ -204,7 +221,7 @@ impl Firmware {
         written.map_err(|source| EfiError::Variable { name: name.to_owned(), source })
     }
 
-    fn remove(&self, name: &str) -> Result<(), EfiError> {
+    pub(super) fn remove(&self, name: &str) -> Result<(), EfiError> {
         let path = self.path(name);
         make_changeable(&path);
         fs::remove_file(&path).map_err(|source| EfiError::Variable { name: name.to_owned(), source })
@@ -221,7 +238,7 @@ fn make_changeable(path: &Path) {
     }
 }
 
-fn boot_name(number: u16) -> String {
+pub(super) fn boot_name(number: u16) -> String {
     format!("Boot{number:04X}")
 }
 
@@ -230,7 +247,7 @@ fn wide(text: &str) -> Vec<u8> {
 }
 
 /// An `EFI_LOAD_OPTION`.
-fn load_option(target: &Target) -> Vec<u8> {
+pub(super) fn load_option(target: &Target) -> Vec<u8> {
     let mut drive = vec![4, 1, 42, 0];
     drive.extend_from_slice(&target.partition.to_le_bytes());
     drive.extend_from_slice(&target.first.to_le_bytes());
@@ -265,8 +282,13 @@ fn description(option: &[u8]) -> Option<String> {
     split_option(option).map(|(text, _)| text)
 }
 
+/// The device path of an entry; `None`: this is no entry.
+pub(super) fn path_of(option: &[u8]) -> Option<&[u8]> {
+    split_option(option).map(|(_, path)| path)
+}
+
 /// The partition that an entry points to, if it points to one on a GPT disk.
-fn hard_drive_id(option: &[u8]) -> Option<[u8; 16]> {
+pub(super) fn hard_drive_id(option: &[u8]) -> Option<[u8; 16]> {
     let (_, mut path) = split_option(option)?;
     while let [kind, sub, low, high, ..] = *path {
         let length = usize::from(u16::from_le_bytes([low, high]));
@@ -283,12 +305,12 @@ fn hard_drive_id(option: &[u8]) -> Option<[u8; 16]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::boot::fat::tests::{disk_with, image};
     use proptest::prelude::*;
 
-    fn target(id: u8) -> Target {
+    pub(in crate::boot) fn target(id: u8) -> Target {
         Target { partition: 2, first: 2048, sectors: 4096, id: [id; 16], loader: "\\EFI\\BOOT\\BOOTX64.EFI".into() }
     }
 
@@ -296,7 +318,7 @@ mod tests {
         firmware.read("BootOrder").unwrap().chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
     }
 
-    fn foreign(text: &str, path: &[u8]) -> Vec<u8> {
+    pub(in crate::boot) fn foreign(text: &str, path: &[u8]) -> Vec<u8> {
         let mut option = 1u32.to_le_bytes().to_vec();
         option.extend_from_slice(&(path.len() as u16).to_le_bytes());
         option.extend_from_slice(&wide(text));
@@ -327,7 +349,7 @@ mod tests {
         // Again, for another disk: no entry is left over.
         let outcome = firmware.boot_from(&target(2), &HashSet::from([[1; 16], [2; 16]])).unwrap();
         assert_eq!(outcome, Outcome { entry: 1, removed: vec![] });
-        assert_eq!((order(&firmware), firmware.entries().len()), (vec![1, 0], 2));
+        assert_eq!((order(&firmware), firmware.options("Boot").len()), (vec![1, 0], 2));
     }
 
     #[test]

@@ -35,19 +35,8 @@ pub fn install_bootloader(machine: &dyn Machine, console: &Console, disk_name: &
         console.say(text);
         return Ok(text.to_owned());
     };
-    let mut present = HashSet::from([target.id]);
-    for found in machine.disks().iter().filter(|found| found.disk.name != disk_name) {
-        if let Ok(disk) = machine.open(&found.disk.name)
-            && let Ok(Some(gpt)) = Gpt::read(&disk)
-        {
-            present.extend(gpt.partitions().iter().map(|partition| partition.id));
-        }
-    }
-    if let Ok(disk) = machine.open(disk_name)
-        && let Ok(Some(gpt)) = Gpt::read(&disk)
-    {
-        present.extend(gpt.partitions().iter().map(|partition| partition.id));
-    }
+    let mut present = partitions(machine);
+    present.insert(target.id);
     let outcome = firmware.boot_from(&target, &present).or_failure(Kind::Deployment, || "boot entry".to_owned())?;
     let removed: Vec<String> = outcome.removed.iter().map(|number| format!("Boot{number:04X}")).collect();
     let mut text = format!("Boot{:04X} boots {} first", outcome.entry, target.loader);
@@ -56,4 +45,37 @@ pub fn install_bootloader(machine: &dyn Machine, console: &Console, disk_name: &
     }
     console.say(&text);
     Ok(text)
+}
+
+/// Takes out of the firmware what a wiped disk's user left there: see [`crate::boot::Firmware::forget_systems`]. Returns what
+/// was done, in words.
+///
+/// # Errors
+/// When the firmware does not let go of a variable: the machine would go on as its former user wants.
+pub fn forget_systems(machine: &dyn Machine, console: &Console) -> Result<String, Failure> {
+    let Some(Some(firmware)) = machine.uefi() else {
+        // Without variables no system could leave any there.
+        return Ok("no boot entries in the firmware".to_owned());
+    };
+    let removed = firmware.forget_systems(&partitions(machine));
+    let removed = removed.or_failure(Kind::Erase, || "the firmware's boot entries".to_owned())?;
+    let text = match removed.as_slice() {
+        [] => "the firmware has no boot entries but the machine's own".to_owned(),
+        names => format!("removed from the firmware: {}", names.join(", ")),
+    };
+    console.say(&text);
+    Ok(text)
+}
+
+/// The ids of all partitions of all disks.
+fn partitions(machine: &dyn Machine) -> HashSet<[u8; 16]> {
+    let mut present = HashSet::new();
+    for found in machine.disks() {
+        if let Ok(disk) = machine.open(&found.disk.name)
+            && let Ok(Some(gpt)) = Gpt::read(&disk)
+        {
+            present.extend(gpt.partitions().iter().map(|partition| partition.id));
+        }
+    }
+    present
 }

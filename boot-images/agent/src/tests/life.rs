@@ -207,9 +207,17 @@ fn from_inspection_to_restart() {
     assert_eq!(cleaned["clean_step"], step);
     // A command that ended is followed by a heartbeat.
     bench.heartbeats.recv_timeout(DEADLINE).unwrap();
+    // What the disks' user left in the firmware goes with them.
+    let firmware = bench.machine.firmware.as_ref().unwrap();
+    let once = firmware.join("BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c");
+    std::fs::write(&once, [7, 0, 0, 0, 9, 0]).unwrap();
     let erase = json!({"step": {"step": "erase_devices"}, "node": node, "ports": []});
     let erased = commander.good("clean.execute_clean_step", erase);
-    assert!(erased["clean_result"].as_str().unwrap().contains("zero"), "{erased}");
+    let text = erased["clean_result"].as_str().unwrap();
+    assert!(
+        text.contains("zero") && text.contains("removed from the firmware: BootNext") && !once.exists(),
+        "{erased}"
+    );
     for disk in &bench.machine.disks {
         assert!(std::fs::read(disk).unwrap().iter().all(|byte| *byte == 0));
     }

@@ -12,7 +12,9 @@ use super::Scene;
 use super::steps::each;
 use crate::client::text;
 use crate::compare;
-use crate::plan::NODE_DISK_BYTES;
+use crate::nvram;
+use crate::plan::{Firmware, NODE_DISK_BYTES};
+use crate::proof;
 use crate::rack::Node;
 use crate::say;
 
@@ -23,6 +25,17 @@ const MARK: &[u8; 32] = b"what nobody else may ever read..";
 /// Where: at its start, in the middle, just before its end, and in the backup of the partition table.
 const PLACES: [u64; 4] =
     [440 - 32, NODE_DISK_BYTES / 2 + 512, NODE_DISK_BYTES - (1 << 20), NODE_DISK_BYTES - 512 + 128];
+
+/// What a lessee's system leaves in his machine's firmware: an entry, and that it is to be booted next.
+const LEFT: [&str; 2] = ["Boot00AA", "BootNext"];
+/// How it does so: an entry for a loader on a partition of its disk (UEFI specification 2.10, 3.1.3 and 10.3.5.1).
+const LEAVES: &str = "set -e; modprobe efivarfs; cd /sys/firmware/efi; \
+    mountpoint -q efivars || mount -t efivarfs efivarfs efivars; cd efivars; \
+    guid=8be4df61-93ca-11d2-aa0d-00e098032b8c; \
+    printf '\\007\\0\\0\\0\\001\\0\\0\\0\\056\\0m\\0y\\0\\0\\0\\004\\001\\052\\0\\001\\0\\0\\0' >/tmp/entry; \
+    head -c 16 /dev/zero >>/tmp/entry; head -c 16 /dev/urandom >>/tmp/entry; \
+    printf '\\002\\002\\177\\377\\004\\0' >>/tmp/entry; cat /tmp/entry >Boot00AA-$guid; \
+    printf '\\007\\0\\0\\0\\252\\0' >/tmp/next; cat /tmp/next >BootNext-$guid";
 
 /// The machines run systems of their owner when he leases them out: each is wiped, and then the lessee's.
 pub(super) fn begin(scene: &mut Scene) -> Result<()> {
@@ -52,6 +65,13 @@ pub(super) fn end(scene: &mut Scene) -> Result<()> {
     for node in scene.rack.nodes() {
         ensure!(node.machine.is_on(), "the lessee's system on {} does not run", node.plan.name);
         mark(node)?;
+        if node.plan.firmware == Firmware::Uefi {
+            let space = &scene.rack.wiring()?.appliance;
+            proof::tell(scene.rack.folder(), space, &node.plan, &scene.key, LEAVES)?;
+            for name in LEFT {
+                ensure!(nvram::has_variable(&node.variables, name)?, "{name} did not come to the firmware");
+            }
+        }
     }
     let mut leases = Vec::new();
     // The node that is watched is the last one.
@@ -82,6 +102,10 @@ pub(super) fn end(scene: &mut Scene) -> Result<()> {
         ensure!(answer["lessee"].is_null(), "{name} is still {}'s", answer["lessee"]);
         ensure!(answer["properties"]["lease_uuid"].is_null(), "{name} still says a lease: {}", answer["properties"]);
         ensure!(!answer["instance_info"].to_string().contains("image_source"), "{}", answer["instance_info"]);
+        for left in LEFT {
+            let uefi = node.plan.firmware == Firmware::Uefi;
+            ensure!(!uefi || !nvram::has_variable(&node.variables, left)?, "the firmware of {name} still has {left}");
+        }
         clean(scene, node)
     })
 }
