@@ -6,6 +6,7 @@ use crate::hardware::{HardwareKey, HardwareRow};
 use crate::identity::{IdentityKey, IdentityRow};
 use crate::lease::{LeaseKey, LeaseRow};
 use crate::network::{NetworkKey, NetworkRow};
+use crate::notice::{NoticeKey, NoticeRow};
 use crate::view::View;
 
 /// The row of a room that has this key.
@@ -82,6 +83,20 @@ impl Lookup<LeaseKey> for View {
             LeaseKey::Offer(_, id) => self.lease.offer(*id).cloned().map(LeaseRow::Offer),
             LeaseKey::Lease(_, id) => self.lease.lease(*id).cloned().map(LeaseRow::Lease),
             LeaseKey::Quota(id) => self.lease.quota_by_id(*id).cloned().map(LeaseRow::Quota),
+        }
+    }
+}
+
+impl Lookup<NoticeKey> for View {
+    type Row = NoticeRow;
+
+    fn row(&self, key: &NoticeKey) -> Option<NoticeRow> {
+        match key {
+            NoticeKey::Webhook(id) => self.notices.webhook(*id).cloned().map(NoticeRow::Webhook),
+            NoticeKey::Delivery(id) => self.notices.delivery(*id).cloned().map(NoticeRow::Delivery),
+            NoticeKey::DeadLetter(id, event) => {
+                self.notices.dead_letter(*id, *event).cloned().map(NoticeRow::DeadLetter)
+            }
         }
     }
 }

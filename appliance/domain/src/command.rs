@@ -11,6 +11,7 @@ use crate::job::{Job, JobInput, StepName};
 use crate::lease::{LeaseCommand, LeaseRow};
 use crate::network::{NetworkCommand, NetworkRow};
 use crate::node::{Node, NodeSettings};
+use crate::notice::NoticeCommand;
 use crate::port::{Port, PortSettings};
 use crate::power::{BootMode, PowerState, PowerTarget};
 use crate::provision::Verb;
@@ -279,6 +280,7 @@ pub enum Command {
     Network(NetworkCommand),
     Hardware(HardwareCommand),
     Lease(LeaseCommand),
+    Notice(NoticeCommand),
 }
 
 impl Command {
@@ -322,6 +324,7 @@ impl Command {
             Command::Network(command) => command.name(),
             Command::Hardware(command) => command.name(),
             Command::Lease(command) => command.name(),
+            Command::Notice(command) => command.name(),
         }
     }
 }

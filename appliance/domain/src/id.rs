@@ -70,6 +70,8 @@ ids! {
     LeaseId,
     /// Leases that were made together.
     ReservationId,
+    /// A webhook.
+    WebhookId,
     /// A place in the list of those who wait for a node.
     WaitingId,
 }

@@ -22,6 +22,7 @@ pub mod listed;
 pub mod mac;
 pub mod network;
 pub mod node;
+pub mod notice;
 pub mod policy;
 pub mod port;
 pub mod power;

@@ -19,6 +19,7 @@ use crate::lease::{Book, LeaseRow};
 use crate::mac::Mac;
 use crate::network::{NetworkRow, Plane};
 use crate::node::Node;
+use crate::notice::{NoticeRow, Notices};
 use crate::port::Port;
 use crate::rows::Rows;
 use imbl::{OrdMap, OrdSet};
@@ -42,6 +43,7 @@ pub enum Change {
     Network(Rows<NetworkRow>),
     Hardware(Rows<HardwareRow>),
     Lease(Rows<LeaseRow>),
+    Notice(Rows<NoticeRow>),
     PutBinding(Arc<Binding>),
     DeleteBinding(Ipv4Addr),
     /// What an inspection found; on disk only, read when somebody asks.
@@ -83,6 +85,8 @@ pub struct View {
     pub hardware: Catalogue,
     /// Offers and leases that are not over.
     pub lease: Book,
+    /// Webhooks, and how far they were told.
+    pub notices: Notices,
 }
 
 impl View {
@@ -212,6 +216,7 @@ impl View {
             Change::Network(change) => self.network.apply(change),
             Change::Hardware(change) => self.hardware.apply(change),
             Change::Lease(change) => self.lease.apply(change),
+            Change::Notice(change) => self.notices.apply(change),
             Change::PutBinding(binding) => self.put_binding(binding),
             Change::DeleteBinding(address) => self.forget_binding(*address),
             Change::PutInventory(..) | Change::DeleteInventory(_) => {}

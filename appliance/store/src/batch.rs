@@ -6,14 +6,12 @@
 use crate::audit::{self, AuditEntry};
 use crate::codec;
 use crate::error::{Fault, SubmitError};
-use crate::event_log::{Cursor, Recorded};
+use crate::event_log::{self, Cursor, Recorded};
 use crate::journal::{self, Entry, Fold};
 use crate::live;
 use crate::schema::Counters;
 use crate::store::Rules;
-use crate::tables::{self, EVENTS, Keep, Op};
-use jiff::Timestamp;
-use leasehold_domain::event::Event;
+use crate::tables::{self, Op};
 use leasehold_domain::view::{Change, View};
 use leasehold_domain::{Answer, Command, Context};
 use redb::WriteTransaction;
@@ -23,7 +21,7 @@ use std::sync::Arc;
 /// How much history a commit leaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    pub(crate) events: u64,
+    pub(crate) events: event_log::Limit,
     pub(crate) audit: audit::Limit,
     pub(crate) jobs_per_node: usize,
 }
@@ -39,7 +37,7 @@ pub(crate) struct Batch {
     /// Bindings that the journal has and the database is to get with this batch.
     pub(crate) fold: Option<Fold>,
     ops: Vec<Op>,
-    event_rows: Vec<(u64, Vec<u8>)>,
+    event_rows: Vec<event_log::Row>,
     audit_rows: Vec<(u64, Vec<u8>)>,
 }
 
@@ -52,7 +50,7 @@ struct Part {
     events: Vec<Recorded>,
     bindings: Vec<Entry>,
     ops: Vec<Op>,
-    event_rows: Vec<(u64, Vec<u8>)>,
+    event_rows: Vec<event_log::Row>,
     audit_row: Option<(u64, Vec<u8>)>,
     answer: Answer,
 }
@@ -130,7 +128,7 @@ impl Batch {
         for event in decision.events {
             let number = counters.next_event;
             counters.next_event += 1;
-            event_rows.push((number, codec::encode(&event).map_err(unwritable)?));
+            event_rows.push(event_log::Row::new(number, &event).map_err(unwritable)?);
             events.push(Recorded { cursor: Cursor(number), event: Arc::new(event) });
         }
         let audit_row = if audit::is_audited(&context.actor) {
@@ -163,7 +161,7 @@ impl Batch {
     /// Writes all of it, and trims what is beyond the limits: at most twice what came in, so that a commit stays short.
     pub(crate) fn write(&self, transaction: &WriteTransaction, limits: Limits) -> Result<(), Fault> {
         tables::carry_out(transaction, &self.ops)?;
-        append(transaction, EVENTS, &self.event_rows, self.counters.next_event, limits.events, event_time)?;
+        event_log::append(transaction, &self.event_rows, self.counters.next_event, limits.events)?;
         audit::append(transaction, &self.audit_rows, limits.audit)?;
         if let Some(through) = self.fold.as_ref().and_then(|fold| fold.through) {
             journal::write_folded(transaction, through)?;
@@ -179,28 +177,4 @@ fn next_entry(counters: &mut Counters, entry: &AuditEntry) -> Result<(u64, Vec<u
     counters.next_audit += 1;
     counters.audit_head = link;
     Ok((number, row))
-}
-
-fn append(
-    transaction: &WriteTransaction,
-    table: redb::TableDefinition<u64, &[u8]>,
-    rows: &[(u64, Vec<u8>)],
-    next: u64,
-    at_most: u64,
-    time_of: fn(&[u8]) -> Result<Timestamp, codec::CodecError>,
-) -> Result<(), Fault> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut table = transaction.open_table(table)?;
-    for (number, row) in rows {
-        table.insert(*number, row.as_slice())?;
-    }
-    let keep = Keep { at_most, at_least: at_most, since: Timestamp::MIN };
-    tables::trim_sequence(&mut table, next, keep, rows.len() * 2, time_of)?;
-    Ok(())
-}
-
-pub(crate) fn event_time(row: &[u8]) -> Result<Timestamp, codec::CodecError> {
-    codec::decode::<Event>(row).map(|event| event.at)
 }

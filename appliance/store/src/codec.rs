@@ -99,7 +99,7 @@ mod tests {
             },
             What::Power { to: Some(PowerState::Off) },
             What::Power { to: None },
-            What::Maintenance { on: true, reason: None },
+            What::Maintenance { on: true, reason: None, quarantine: false },
             What::JobStarted { job, kind: JobKind::Power(PowerTarget::SoftReboot) },
             What::StepStarted { job, step: StepName::WriteImage, attempt: 2 },
             What::StepEnded { job, step: StepName::Wipe, ok: false, detail: Some("why".into()) },

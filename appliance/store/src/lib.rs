@@ -14,6 +14,7 @@ mod committer;
 mod disk;
 mod ended;
 mod error;
+mod event_index;
 mod event_log;
 mod feed;
 mod journal;
@@ -30,7 +31,8 @@ pub use audit::{AuditEntry, AuditFilter, AuditPage, AuditRow, Outcome, Source, V
 pub use disk::{Disk, DiskAccess, RealDisk};
 pub use ended::{EndedBy, EndedPage, EndedPlace};
 pub use error::{OpenError, ReadError, SubmitError};
-pub use event_log::{Cursor, CursorError, EventPage, Recorded};
+pub use event_index::EventsBy;
+pub use event_log::{Cursor, CursorError, EventPage, EventsFrom, Recorded};
 pub use feed::{Feed, News, Update};
 pub use metrics::Metrics;
 pub use seal::{KeySource, Plain, SealError, Sealer};

@@ -56,6 +56,7 @@ pub(crate) fn apply(view: &mut View, change: &Change, keep_jobs: usize, ops: &mu
         Change::Network(change) => ops.push(room(kind::NETWORK, change)?),
         Change::Hardware(change) => ops.push(room(kind::HARDWARE, change)?),
         Change::Lease(change) => ended::lease(change, ops)?,
+        Change::Notice(change) => ops.push(room(kind::NOTICE, change)?),
         Change::PutBinding(_) | Change::DeleteBinding(_) => {}
         Change::PutInventory(node, inventory) => {
             ops.push(Op::put_cold(tables::inventory_key(*node), inventory)?);
@@ -199,6 +200,7 @@ pub(crate) fn load(transaction: &ReadTransaction) -> Result<View, Fault> {
             (Some(&kind::NETWORK), _) => Change::Network(Rows::Put(codec::decode(value).map_err(in_words)?)),
             (Some(&kind::HARDWARE), _) => Change::Hardware(Rows::Put(codec::decode(value).map_err(in_words)?)),
             (Some(&kind::LEASE), _) => Change::Lease(Rows::Put(codec::decode(value).map_err(in_words)?)),
+            (Some(&kind::NOTICE), _) => Change::Notice(Rows::Put(codec::decode(value).map_err(in_words)?)),
             (Some(&kind::BINDING), _) => {
                 bindings.push(brief::decode_row(value).map_err(in_words)?);
                 continue;

@@ -7,6 +7,7 @@ use crate::audit;
 use crate::audit::chain::{Link, START};
 use crate::codec;
 use crate::error::Fault;
+use crate::event_log;
 use crate::tables::{self, AUDIT, COLD, ENDED, EVENTS, LIVE, META, kind};
 use leasehold_domain::identity::IdentityRow;
 use leasehold_domain::rows::{Row, RowKey};
@@ -17,8 +18,16 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub(crate) type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
 
 /// All migrations: the number of them is the schema that this program writes.
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[create_tables, users_to_identity, chain_audit, journal_bindings, brief_bindings, ended_leases, fair_leases];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    create_tables,
+    users_to_identity,
+    chain_audit,
+    journal_bindings,
+    brief_bindings,
+    ended_leases,
+    fair_leases,
+    index_events,
+];
 
 const SCHEMA: &str = "schema";
 const COUNTERS: &str = "counters";
@@ -166,6 +175,11 @@ fn fair_leases(_transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Schema 8: events are found by whose they are, their size is known, and there may be webhooks.
+fn index_events(transaction: &WriteTransaction) -> Result<(), Fault> {
+    event_log::index_all(transaction)
+}
+
 /// The key of the event cursors' cipher.
 pub(crate) fn cursor_key(transaction: &ReadTransaction) -> Result<Vec<u8>, Fault> {
     let table = transaction.open_table(META)?;
@@ -296,6 +310,31 @@ mod tests {
         assert_eq!(row(&database.begin_read().expect("read")), before, "nothing but the number changes");
         let known = u32::try_from(MIGRATIONS.len()).expect("few");
         assert_eq!(run(&database, without), Err(Fault::Newer { found: known, known: 3 }));
+    }
+
+    #[test]
+    fn events_of_schema_6_are_found_by_whose_they_are() {
+        use crate::event_log::{self, EventsFrom};
+        use leasehold_domain::event::{Event, What};
+        let database = database();
+        run(&database, &MIGRATIONS[..6]).expect("schema 6");
+        let write = database.begin_write().expect("write");
+        for number in 1..=3_u64 {
+            let owner = (number != 2).then(|| "anna".to_owned());
+            let at = jiff::Timestamp::UNIX_EPOCH;
+            let event = Event { at, node: None, owner, lessee: None, what: What::NodeChanged };
+            let row = codec::encode(&event).expect("encoded");
+            write.open_table(EVENTS).expect("events").insert(number, row.as_slice()).expect("written");
+        }
+        write.commit().expect("committed");
+        run(&database, MIGRATIONS).expect("the newest schema");
+        let read = database.begin_read().expect("read");
+        let by = crate::EventsBy { whose: Some(vec!["anna".into()]), ..Default::default() };
+        let page = event_log::page(&read, &by, EventsFrom::Before(None), 9, 4, |_| true).expect("read").expect("kept");
+        let numbers: Vec<u64> = page.events.iter().map(|recorded| recorded.cursor.number()).collect();
+        assert_eq!(numbers, [3, 1]);
+        let (oldest, bytes) = event_log::oldest(&read).expect("read");
+        assert!(oldest.is_some_and(|(number, _)| number == 1) && bytes > 60, "{bytes}");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::committer::{Committer, Message, Request};
 use crate::disk::{Ballast, Disk, RealDisk};
 use crate::ended::{self, EndedBy, EndedPage, EndedPlace};
 use crate::error::{Fault, OpenError, ReadError, SubmitError};
-use crate::event_log::{self, Cursor, CursorCipher, CursorError, EventPage};
+use crate::event_index::EventsBy;
+use crate::event_log::{self, Cursor, CursorCipher, CursorError, EventPage, EventsFrom};
 use crate::feed::{Feed, Update};
 use crate::journal::{self, Journal};
 use crate::live;
@@ -63,6 +64,8 @@ pub struct Options {
     /// How often it is tried to leave a bad state.
     pub retry: Duration,
     pub events: Retention,
+    /// The events take no more than so many bytes.
+    pub events_bytes: u64,
     pub audit: Retention,
     /// The audit's entries take no more than so many bytes.
     pub audit_bytes: u64,
@@ -90,7 +93,8 @@ impl Default for Options {
             ballast_bytes: 4 << 20,
             headroom_bytes: 8 << 20,
             retry: Duration::from_secs(1),
-            events: Retention { at_most: 200_000, at_least: 10_000, days: 90 },
+            events: Retention { at_most: 1_000_000, at_least: 10_000, days: 90 },
+            events_bytes: 256 << 20,
             audit: Retention { at_most: 1_000_000, at_least: 10_000, days: 400 },
             audit_bytes: 256 << 20,
             jobs_per_node: 50,
@@ -299,8 +303,21 @@ impl Store {
         limit: usize,
         wanted: impl Fn(&Event) -> bool + Send + 'static,
     ) -> Result<EventPage, ReadError> {
+        self.events_of(EventsBy::default(), EventsFrom::After(after), limit, wanted).await
+    }
+
+    /// The durable events that `by` finds and `wanted` takes, from a place on, either way, `limit` at most. A page looks at
+    /// some thousands and may be empty although there are more: go on from its `next`. What it costs does not depend on
+    /// how many events others have.
+    pub async fn events_of(
+        &self,
+        by: EventsBy,
+        from: EventsFrom,
+        limit: usize,
+        wanted: impl Fn(&Event) -> bool + Send + 'static,
+    ) -> Result<EventPage, ReadError> {
         let next = self.shared.next_event.load(Ordering::Acquire);
-        Ok(self.read(move |read| event_log::page(read, after, limit, next, wanted)).await??)
+        Ok(self.read(move |read| event_log::page(read, &by, from, limit, next, wanted)).await??)
     }
 
     /// The place after the last event that is committed: who reads the view and then goes on from here misses nothing,
@@ -314,7 +331,14 @@ impl Store {
         self.shared.cursors.text(cursor)
     }
 
-    /// Reads a cursor that [`Store::cursor_text`] made.
+    /// The same, in a text that no other has: two of them do not tell whether anything came between that their reader
+    /// may not see. Where the system gives no random numbers it is the common text.
+    pub fn fresh_cursor_text(&self, cursor: Cursor) -> String {
+        let cursors = &self.shared.cursors;
+        cursors.fresh_text(cursor).unwrap_or_else(|| cursors.text(cursor))
+    }
+
+    /// Reads a cursor that [`Store::cursor_text`] or [`Store::fresh_cursor_text`] made.
     pub fn cursor_from_text(&self, text: &str) -> Result<Cursor, CursorError> {
         self.shared.cursors.cursor(text)
     }

@@ -5,7 +5,6 @@
 
 use crate::codec::{self, CodecError};
 use crate::error::Fault;
-use jiff::Timestamp;
 use leasehold_domain::id::{ImageId, JobId, NodeId, PortId};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
@@ -18,6 +17,8 @@ pub(crate) const COLD: TableDefinition<&[u8], &[u8]> = TableDefinition::new("col
 /// Offers and leases that are over, and what they are found by: [`crate::ended`].
 pub(crate) const ENDED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("ended");
 pub(crate) const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+/// What events are found by: [`crate::event_index`].
+pub(crate) const EVENT_INDEX: TableDefinition<&[u8], &[u8]> = TableDefinition::new("event-index");
 pub(crate) const AUDIT: TableDefinition<u64, &[u8]> = TableDefinition::new("audit");
 pub(crate) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
@@ -34,6 +35,7 @@ pub(crate) mod kind {
     pub(crate) const NETWORK: u8 = b'v';
     pub(crate) const HARDWARE: u8 = b'h';
     pub(crate) const LEASE: u8 = b'l';
+    pub(crate) const NOTICE: u8 = b'w';
 
     pub(crate) const NODE_ITSELF: u8 = 0;
     pub(crate) const NODE_JOB: u8 = 1;
@@ -183,39 +185,4 @@ fn trim_jobs(cold: &mut Table<&[u8], &[u8]>, node: NodeId, keep: usize) -> Resul
         cold.remove(key.as_slice())?;
     }
     Ok(())
-}
-
-/// How long a sequence of records is kept.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Keep {
-    pub(crate) at_most: u64,
-    pub(crate) at_least: u64,
-    pub(crate) since: Timestamp,
-}
-
-/// Removes the oldest records of a sequence: those beyond `at_most`, and those from before `since` beyond `at_least`
-/// (so that a clock that jumps cannot empty it), no more than `limit` of them at a time. Gives how many went.
-pub(crate) fn trim_sequence(
-    table: &mut Table<u64, &[u8]>,
-    next: u64,
-    keep: Keep,
-    limit: usize,
-    time_of: impl Fn(&[u8]) -> Result<Timestamp, CodecError>,
-) -> Result<usize, Fault> {
-    let mut gone = 0;
-    while gone < limit {
-        let Some((key, value)) = table.first()? else { break };
-        let sequence = key.value();
-        let count = next.saturating_sub(sequence);
-        // A record that cannot be read is as good as old.
-        let old = || time_of(value.value()).map_or(true, |at| at < keep.since);
-        let remove = count > keep.at_most || (count > keep.at_least && old());
-        drop((key, value));
-        if !remove {
-            break;
-        }
-        table.remove(sequence)?;
-        gone += 1;
-    }
-    Ok(gone)
 }

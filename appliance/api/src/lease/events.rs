@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use leasehold_domain::event::{Event, What};
 use leasehold_domain::lease::LeaseState;
-use leasehold_store::{Cursor, CursorError, ReadError, Recorded};
+use leasehold_store::{Cursor, CursorError, EventsBy, EventsFrom, ReadError, Recorded};
 use serde_json::{Value, json};
 
 /// Events of one answer.
@@ -80,6 +80,15 @@ fn whose(api: &Api, asker: &Asker, asked: &Asked) -> Result<Wanted<String>, Faul
     }
 }
 
+/// Those whose events are looked at.
+fn projects(whose: &Wanted<String>) -> Option<Vec<String>> {
+    match whose {
+        Wanted::Anything => None,
+        Wanted::This(project) => Some(vec![project.clone()]),
+        Wanted::Nothing => Some(Vec::new()),
+    }
+}
+
 pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> Result<Json<Value>, Fault> {
     may(&asker, "esi_leap:event:get_all", &())?;
     asked.only(&[
@@ -101,6 +110,7 @@ pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> 
             })?),
         };
     let mut after = asked.text("last_event_id").map(cursor).transpose()?.flatten();
+    let by = EventsBy { whose: projects(&whose), leases: true, since, until: None };
     let wanted = move |event: &Event| {
         let party = |project: &Option<String>| project.as_ref().is_some_and(|project| whose.takes(project));
         kind_of(event).is_some_and(|kind| wanted_kind.is_none_or(|wanted| wanted == kind))
@@ -110,7 +120,9 @@ pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> 
     };
     let mut rows = Vec::new();
     loop {
-        let page = api.engine.store.events_after(after, MOST - rows.len(), wanted.clone()).await.map_err(too_old)?;
+        let from = EventsFrom::After(after);
+        let page = api.engine.store.events_of(by.clone(), from, MOST - rows.len(), wanted.clone());
+        let page = page.await.map_err(too_old)?;
         rows.extend(page.events.iter().filter_map(document));
         after = Some(page.next);
         if !page.more || rows.len() >= MOST {

@@ -210,7 +210,8 @@ impl Room<'_> {
             node.maintenance = true;
             node.fault = node.lasting_fault().or(Some(CLEAN_FAILURE.into()));
             node.maintenance_reason = Some(format!("Cleaning failed: {reason}"));
-            self.tell(node, What::Maintenance { on: true, reason: node.maintenance_reason.clone() });
+            let reason = node.maintenance_reason.clone();
+            self.tell(node, What::Maintenance { on: true, reason, quarantine: false });
         }
         let mut standing = node.standing();
         if cleaning && node.settings.retired {

@@ -14,6 +14,7 @@ mod lease;
 mod network;
 mod node;
 mod node_change;
+mod notice;
 mod port;
 mod provision;
 #[cfg(test)]
@@ -117,6 +118,7 @@ impl Room<'_> {
             Command::Network(command) => self.network(command),
             Command::Hardware(command) => self.hardware(command),
             Command::Lease(command) => self.lease_command(command),
+            Command::Notice(command) => self.notice(command),
         }
     }
 

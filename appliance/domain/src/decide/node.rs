@@ -93,7 +93,7 @@ impl Room<'_> {
         let reason = reason.filter(|_| on).map(str::to_owned);
         let fault = node.lasting_fault();
         let changed = Node { maintenance: on, maintenance_reason: reason.clone(), fault, ..(**node).clone() };
-        self.tell(&changed, What::Maintenance { on, reason });
+        self.tell(&changed, What::Maintenance { on, reason, quarantine: false });
         Ok(Answer::Node(self.put_node(changed)))
     }
 
@@ -188,7 +188,7 @@ impl Room<'_> {
         }
         if changed.maintenance != node.maintenance {
             let reason = changed.maintenance_reason.clone();
-            self.tell(&changed, What::Maintenance { on: changed.maintenance, reason });
+            self.tell(&changed, What::Maintenance { on: changed.maintenance, reason, quarantine: false });
         }
         Ok(Answer::Node(self.put_node(changed)))
     }

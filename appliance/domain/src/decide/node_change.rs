@@ -49,7 +49,7 @@ impl Room<'_> {
             changed.maintenance = on;
             changed.maintenance_reason = None;
             changed.fault = changed.lasting_fault();
-            self.tell(&changed, What::Maintenance { on, reason: None });
+            self.tell(&changed, What::Maintenance { on, reason: None, quarantine: false });
         }
         Ok(Answer::Node(self.put_node(changed)))
     }

@@ -66,6 +66,7 @@ fn documents(view: &View, change: &Change) -> Option<(String, Value, Value)> {
         Change::Network(change) => room(view, change),
         Change::Hardware(change) => room(view, change),
         Change::Lease(change) => room(view, change),
+        Change::Notice(change) => room(view, change),
         Change::PutBinding(_) | Change::DeleteBinding(_) | Change::PutInventory(..) | Change::DeleteInventory(_) => {
             None
         }

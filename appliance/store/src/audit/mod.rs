@@ -147,6 +147,7 @@ pub(crate) fn describe(command: &Command) -> (String, Option<String>) {
         Command::Network(command) => (None, command.subject()),
         Command::Hardware(command) => (None, command.subject()),
         Command::Lease(command) => (None, command.subject()),
+        Command::Notice(command) => (None, command.subject()),
     };
     (what.map_or_else(|| name.to_owned(), |what| format!("{name} {what}")), Some(subject))
 }

@@ -3,10 +3,9 @@
 use super::Committer;
 use super::recovery::bad_health;
 use crate::audit;
-use crate::batch;
 use crate::error::Fault;
+use crate::event_log;
 use crate::store::Retention;
-use crate::tables::{self, EVENTS, Keep};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -81,33 +80,38 @@ impl Committer {
     fn trim_by_age(&mut self) {
         let now = (self.options.clock)();
         let counters = self.counters;
-        let (events, audit) = (keep(self.options.events, now), keep(self.options.audit, now));
-        let limit = audit::Limit {
+        let (events, audit) = (self.options.events, self.options.audit);
+        let events = event_log::Limit {
+            at_most: events.at_most,
+            bytes: self.options.events_bytes,
+            at_least: events.at_least,
+            since: since(events, now),
+        };
+        let audit = audit::Limit {
             at_most: audit.at_most,
             bytes: self.options.audit_bytes,
             at_least: audit.at_least,
-            since: audit.since,
+            since: since(audit, now),
         };
         let due = self.shared.base.read(|read| {
-            use redb::ReadableTable;
-            let is_due = |keep: Keep, next: u64, first: u64, at: Option<Timestamp>| {
-                next.saturating_sub(first) > keep.at_least && at.is_none_or(|at| at < keep.since)
+            let is_due = |(at_least, since): (u64, Timestamp), next: u64, first: u64, at: Option<Timestamp>| {
+                next.saturating_sub(first) > at_least && at.is_none_or(|at| at < since)
             };
-            let table = read.open_table(EVENTS)?;
-            let of_events = table.first()?.is_some_and(|(number, value)| {
-                is_due(events, counters.next_event, number.value(), batch::event_time(value.value()).ok())
-            });
+            let (oldest, bytes) = event_log::oldest(read)?;
+            let of_events = bytes > events.bytes
+                || oldest.is_some_and(|(number, at)| {
+                    let too_many = counters.next_event.saturating_sub(number) > events.at_most;
+                    too_many || is_due((events.at_least, events.since), counters.next_event, number, at)
+                });
             let oldest = audit::first_time(read)?;
-            Ok(of_events || oldest.is_some_and(|(number, at)| is_due(audit, counters.next_audit, number, at)))
+            let bounds = (audit.at_least, audit.since);
+            Ok(of_events || oldest.is_some_and(|(number, at)| is_due(bounds, counters.next_audit, number, at)))
         });
         let trimmed = match due {
             Ok(false) => return,
             Ok(true) => self.shared.base.write(|transaction| {
-                {
-                    let mut table = transaction.open_table(EVENTS)?;
-                    tables::trim_sequence(&mut table, counters.next_event, events, TRIM_AT_ONCE, batch::event_time)?;
-                }
-                audit::trim(transaction, limit, TRIM_AT_ONCE)
+                event_log::trim(transaction, counters.next_event, events, TRIM_AT_ONCE)?;
+                audit::trim(transaction, audit, TRIM_AT_ONCE)
             }),
             Err(fault) => Err(fault),
         };
@@ -125,8 +129,8 @@ impl Committer {
     }
 }
 
-fn keep(retention: Retention, now: Timestamp) -> Keep {
+/// What is older than this goes.
+fn since(retention: Retention, now: Timestamp) -> Timestamp {
     let age = SignedDuration::from_hours(24 * i64::from(retention.days));
-    let since = now.checked_sub(age).unwrap_or(Timestamp::MIN);
-    Keep { at_most: retention.at_most, at_least: retention.at_least, since }
+    now.checked_sub(age).unwrap_or(Timestamp::MIN)
 }

@@ -11,6 +11,7 @@ use crate::audit::{self, AuditEntry, Refusal, Source};
 use crate::batch::{Batch, Limits};
 use crate::disk::Ballast;
 use crate::error::{Fault, SubmitError};
+use crate::event_log;
 use crate::feed::Update;
 use crate::journal::{Entry, Journal};
 use crate::metrics::Tally;
@@ -163,8 +164,13 @@ impl Committer {
 
     fn limits(&self) -> Limits {
         Limits {
-            events: self.options.events.at_most,
             // Age is a matter of housekeeping.
+            events: event_log::Limit {
+                at_most: self.options.events.at_most,
+                bytes: self.options.events_bytes,
+                at_least: self.options.events.at_most,
+                since: Timestamp::MIN,
+            },
             audit: audit::Limit {
                 at_most: self.options.audit.at_most,
                 bytes: self.options.audit_bytes,

@@ -188,7 +188,7 @@ async fn a_database_of_a_newer_program_is_refused_in_words_and_left_alone() {
     };
     write(99);
     let error = Store::open(dir.path(), options()).err().expect("refused");
-    assert!(matches!(error, OpenError::Newer { found: 99, known: 6, .. }));
+    assert!(matches!(error, OpenError::Newer { found: 99, known, .. } if known < 99), "{error}");
     assert!(error.to_string().contains("newer version of the program"), "{error}");
     write(5);
     assert!(open(dir.path()).view().node(node_id(1)).is_some());

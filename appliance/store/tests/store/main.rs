@@ -13,6 +13,7 @@
 mod behaviour;
 mod common;
 mod crash;
+mod events;
 mod full_disk;
 mod leases;
 mod random;

@@ -170,7 +170,8 @@ impl Room<'_> {
                 changed.maintenance = true;
                 changed.fault = Some(QUARANTINE.into());
                 changed.maintenance_reason = Some(format!("Quarantine: {reason}"));
-                self.tell(&changed, What::Maintenance { on: true, reason: changed.maintenance_reason.clone() });
+                let reason = changed.maintenance_reason.clone();
+                self.tell(&changed, What::Maintenance { on: true, reason, quarantine: true });
                 self.put_node(changed);
             }
         }

@@ -50,7 +50,7 @@ impl Room<'_> {
         }
         self.must_be_free(&node)?;
         let changed = Node { maintenance: false, maintenance_reason: None, ..Arc::unwrap_or_clone(node) };
-        self.tell(&changed, What::Maintenance { on: false, reason: None });
+        self.tell(&changed, What::Maintenance { on: false, reason: None, quarantine: true });
         Ok(changed)
     }
 }
