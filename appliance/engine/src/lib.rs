@@ -8,6 +8,7 @@ mod agent_client;
 pub mod bmcs;
 pub mod config_drive;
 pub mod diagnosis;
+pub mod events;
 pub mod images;
 pub mod leases;
 mod power_sync;
@@ -17,6 +18,7 @@ mod steps;
 mod supervisor;
 pub mod switches;
 pub mod tickets;
+pub mod webhooks;
 
 use bmcs::Bmcs;
 use images::ImageStore;

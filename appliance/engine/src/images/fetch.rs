@@ -219,7 +219,7 @@ fn failed(url: &str, why: &str) -> ImageError {
 }
 
 /// hyper's own texts say little; the reason is among the causes.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

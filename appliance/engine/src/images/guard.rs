@@ -117,7 +117,7 @@ type Lookup = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
 
 /// Checks and resolves.
 #[derive(Clone)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     forbidden: Arc<[Network]>,
     allowed: Arc<[Network]>,
     lookup: Lookup,
@@ -125,7 +125,7 @@ pub(super) struct Guard {
 
 impl Guard {
     /// `allowed`: what may be fetched from although a wider network in `forbidden` holds it.
-    pub(super) fn new(forbidden: &[Network], allowed: &[Network]) -> Guard {
+    pub(crate) fn new(forbidden: &[Network], allowed: &[Network]) -> Guard {
         let lookup: Lookup = Arc::new(|name| {
             let name = name.to_owned();
             Box::pin(async move {
@@ -145,14 +145,14 @@ impl Guard {
         // None is less than any.
         if narrowest(&self.forbidden) > narrowest(&self.allowed) {
             return Err(format!(
-                "{address} is a loopback, link-local or management address, where no images are fetched from"
+                "{address} is a loopback, link-local or management address, which nobody may have the appliance talk to"
             ));
         }
         Ok(())
     }
 
     /// Refuses the host of a URL if it is a forbidden address; a name is looked at when it is resolved.
-    pub(super) fn check_host(&self, host: &str) -> Result<(), String> {
+    pub(crate) fn check_host(&self, host: &str) -> Result<(), String> {
         match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             Ok(address) => self.check(address),
             Err(_) => Ok(()),

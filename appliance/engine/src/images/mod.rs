@@ -29,8 +29,10 @@ mod url;
 pub use deposit::{Deposit, Reach};
 pub use error::ImageError;
 pub use fetch::Patience;
+pub(crate) use fetch::with_causes;
 pub use folder::FolderFile;
 pub use from_folder::FromFolder;
+pub(crate) use guard::Guard;
 pub use guard::{Network, NoNetwork, never_fetched_from};
 pub use read::StoredImage;
 pub use space::Usage;
@@ -39,7 +41,6 @@ pub use upload::Upload;
 
 use fetch::Fetcher;
 use folder::ImportFolder;
-use guard::Guard;
 use leasehold_domain::View;
 use leasehold_domain::command::{Actor, Command};
 use leasehold_domain::id::{ImageId, JobId};
