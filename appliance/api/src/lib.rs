@@ -11,6 +11,7 @@ mod audit;
 pub mod auth;
 mod baremetal;
 mod error;
+mod events;
 mod health;
 pub mod identity;
 mod idle;
@@ -29,6 +30,7 @@ pub mod tenants;
 mod tests;
 mod timeline;
 pub mod url;
+mod webhooks;
 
 use arc_swap::ArcSwap;
 use auth::{Guard, Passwords};
@@ -62,6 +64,8 @@ pub struct Api {
     pub limits: Arc<limits::Limits>,
     /// What a project may have of networks and images.
     pub tenants: Arc<tenants::Tenants>,
+    /// Where events may be sent to, and how.
+    pub webhooks: Arc<leasehold_engine::webhooks::Settings>,
     /// Nodes in the orders that lists were sorted in.
     pub orders: Arc<Orders>,
     /// This box's name, shown as conductor.
@@ -106,6 +110,8 @@ pub fn public(api: Api) -> Router {
         .merge(lease::router(&api))
         .merge(images::public_router(&api))
         .merge(audit::public_router())
+        .merge(events::router())
+        .merge(webhooks::router())
         .merge(health::public_router(&api))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
@@ -130,6 +136,15 @@ pub fn boot(api: Api) -> Router {
         .with_state(api)
 }
 
+/// What programs on this box reach that are to know what happens and nothing else. Who may open the socket is for the
+/// rights of its file to say.
+pub fn told(api: Api) -> Router {
+    events::local_router(&api)
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
+        .with_state(api)
+}
+
 /// What the local command line reaches; the socket's peer credentials have been checked.
 pub fn local(api: Api) -> Router {
     Router::new()
@@ -139,6 +154,8 @@ pub fn local(api: Api) -> Router {
         .merge(health::local_router())
         .merge(policy::local_router())
         .merge(audit::local_router())
+        .merge(events::local_router(&api))
+        .merge(webhooks::local_router(&api))
         .merge(lease::local_router(&api))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)

@@ -110,6 +110,7 @@ impl Rig {
             policy_source: Arc::default(),
             limits: Arc::default(),
             tenants: Arc::default(),
+            webhooks: Arc::default(),
             orders: Arc::default(),
             hostname: "box".into(),
             started: Timestamp::UNIX_EPOCH,

@@ -6,7 +6,10 @@
 mod account;
 mod audit;
 mod config;
+mod event;
 mod first_start;
+mod follow;
+mod hooks;
 mod image;
 mod leases;
 mod local;
@@ -16,6 +19,7 @@ mod policy;
 mod privileges;
 mod serve;
 mod show;
+mod webhook;
 
 use clap::{Args, Parser, Subcommand};
 use leasehold_api::policy::LoadError;
@@ -58,6 +62,14 @@ enum Command {
     /// Several nodes at once, or none: reserve them, extend and return them as one.
     #[command(subcommand)]
     Reservation(leases::reservation::ReservationCommand),
+    /// What happened to nodes, offers and leases, and what happens.
+    #[command(subcommand)]
+    Event(event::EventCommand),
+    /// Run the programs of a folder for each event; not for root: see leasehold-hooks.service.
+    Hooks(hooks::HooksArguments),
+    /// URLs that are told what happens: look at them, add and remove them.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Users on the box itself: list, make, and let back in who has forgotten his password.
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -172,6 +184,9 @@ fn main() -> ExitCode {
         Command::Offer(command) => leases::offer::main(&command),
         Command::Lease(command) => leases::lease::main(&command),
         Command::Reservation(command) => leases::reservation::main(&command),
+        Command::Event(command) => event::main(&command),
+        Command::Webhook(command) => webhook::main(&command),
+        Command::Hooks(arguments) => hooks::main(&arguments),
         Command::Account(command) => account::main(&command),
         Command::Audit(command) => audit::main(&command),
         Command::Policy(command) => policy::main(&command),

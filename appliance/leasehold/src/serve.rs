@@ -117,6 +117,7 @@ async fn run_with(
         policy_source: Arc::new(config.policy.source()),
         limits: Arc::new(Limits::new(config.limits.settings())),
         tenants: Arc::new(tenants(config, interfaces)),
+        webhooks: Arc::new(webhooks(config)?),
         orders: Arc::default(),
         hostname: hostname().into(),
         started: Timestamp::now(),
@@ -145,6 +146,10 @@ async fn run_with(
     let door = Door::for_users(&api.limits);
     listeners.spawn(http::tcp(public, tls.clone(), leasehold_api::public(api.clone()), door));
     listeners.spawn(http::unix(local, leasehold_api::local(api.clone()), move |uid| uid == 0 || uid == owner));
+    if let Some(path) = &config.events.socket {
+        let told = leasehold_api::told(api.clone());
+        listeners.spawn(http::unix(bound(path, 0o660)?, told, |_| true));
+    }
     let open_address = open.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
     if let Some((listener, user)) = open {
         let door = Door::for_users(&api.limits);
@@ -157,6 +162,10 @@ async fn run_with(
     listeners.spawn(reload_on_signal(api.clone()));
     listeners.spawn(leasehold_api::identity::housekeeping(store.clone()));
     let mut running = engine.start();
+    let rules = api.policy.clone();
+    let rules: leasehold_engine::webhooks::Rules = Arc::new(move || rules.load_full());
+    let told = leasehold_engine::webhooks::run(store.clone(), engine.sealer.clone(), rules, (*api.webhooks).clone());
+    listeners.spawn(told);
     let switches = engine.switches.clone();
     listeners.spawn(async move {
         switches.check().await;
@@ -185,7 +194,8 @@ async fn run_with(
 fn store_options(config: &Config) -> Options {
     let usual = Options::default();
     let audit = Retention { days: config.audit.keep_days, ..usual.audit };
-    Options { audit, audit_bytes: config.audit.max_mib << 20, ..usual }
+    let (events, events_bytes) = (config.events.retention(usual.events), config.events.max_mib << 20);
+    Options { audit, audit_bytes: config.audit.max_mib << 20, events, events_bytes, ..usual }
 }
 
 /// The sealing key: a systemd credential where there is one, else a file of our own.
@@ -258,6 +268,11 @@ fn tenants(config: &Config, interfaces: &[BootInterface]) -> leasehold_api::tena
     }
 }
 
+/// Where events may be sent to.
+fn webhooks(config: &Config) -> anyhow::Result<leasehold_engine::webhooks::Settings> {
+    Ok(config.events.webhooks(no_images_from(config)?))
+}
+
 /// Where no user may have the appliance fetch images from: its own addresses, and the networks of BMCs and of machines in
 /// provisioning, which trust whoever is on them.
 fn no_images_from(config: &Config) -> anyhow::Result<Vec<Network>> {
@@ -310,6 +325,11 @@ fn certificate_names(config: &Config, interfaces: &[BootInterface]) -> Vec<Strin
 
 /// The socket for the local command line; only our own user and root may open it.
 fn local_socket(path: &Path) -> anyhow::Result<UnixListener> {
+    bound(path, 0o600)
+}
+
+/// A socket at this path, which may be opened by whom its mode and the group of its folder let.
+fn bound(path: &Path, mode: u32) -> anyhow::Result<UnixListener> {
     // A socket that a killed run left behind. The lock on the state folder says that nobody uses it.
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -317,8 +337,8 @@ fn local_socket(path: &Path) -> anyhow::Result<UnixListener> {
         }
         _ => {}
     }
-    let listener = UnixListener::bind(path).with_context(|| format!("no local socket at {}", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let listener = UnixListener::bind(path).with_context(|| format!("no socket can be made at {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
 

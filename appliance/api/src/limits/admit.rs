@@ -63,7 +63,8 @@ impl Kind {
         let is = |name: header::HeaderName, value: &str| {
             headers.get(name).and_then(|text| text.to_str().ok()).is_some_and(|text| text.contains(value))
         };
-        let waits = || query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("wait=")));
+        let is_long = |pair: &str| pair.starts_with("wait=") || pair == "follow=true";
+        let waits = || query.is_some_and(|query| query.split('&').any(is_long));
         match path {
             "/healthz" | "/readyz" => Kind::Probe,
             "/identity/v3/auth/tokens" | "/appliance/v1/session" | "/appliance/v1/invitations/accept"
@@ -190,6 +191,7 @@ mod tests {
         assert_eq!(kind(Method::PUT, "/image/v2/images/1/stage"), Kind::Stream);
         assert_eq!(kind(Method::GET, "/baremetal/v1/nodes/file"), Kind::Call);
         assert_eq!(Kind::of(&Method::GET, "/appliance/v1/nodes/1/trace", Some("a=b&wait=9"), &none), Kind::Stream);
+        assert_eq!(Kind::of(&Method::GET, "/appliance/v1/events", Some("follow=true"), &none), Kind::Stream);
         let upgrade = HeaderMap::from_iter([(header::UPGRADE, HeaderValue::from_static("websocket"))]);
         assert_eq!(Kind::of(&Method::GET, "/x", None, &upgrade), Kind::Stream);
     }

@@ -15,6 +15,7 @@ mod once;
 mod quarantine;
 mod quotas;
 mod reservations;
+mod told;
 mod whose;
 
 const SHIPPED: &str = include_str!("../../../../config/policy.yaml");

@@ -24,6 +24,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "identity",
             "policy",
             "audit",
+            "events",
             "log",
         ],
     ),
@@ -41,6 +42,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("identity", &["token_seconds", "session_seconds", "link_hours", "region"]),
     ("policy", &["file"]),
     ("audit", &["keep_days", "max_mib"]),
+    ("events", super::events::KEYS),
     ("log", &["format", "filter"]),
 ];
 

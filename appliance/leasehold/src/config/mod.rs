@@ -3,11 +3,13 @@
 //! In: TOML text. Out: a [`Config`] with every default filled in, or a [`ConfigError`] that names the key. Unknown keys
 //! are errors that name the nearest known one: a misspelt setting must not be a setting that silently is not there.
 
+mod events;
 mod keys;
 mod lease;
 mod limits;
 mod switches;
 
+use events::Events;
 use jiff::SignedDuration;
 use lease::Lease;
 use leasehold_api::auth::Settings;
@@ -43,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) identity: Identity,
     pub(crate) policy: Policy,
     pub(crate) audit: Audit,
+    pub(crate) events: Events,
     pub(crate) log: Log,
 }
 
@@ -264,6 +267,7 @@ impl Default for Config {
             identity: Identity::default(),
             policy: Policy::default(),
             audit: Audit::default(),
+            events: Events::default(),
             log: Log::default(),
         }
     }
@@ -441,6 +445,7 @@ impl Config {
         if self.audit.keep_days == 0 || self.audit.max_mib == 0 || self.audit.max_mib > MOST_GIB {
             return wrong("audit", &format!("keep_days must be at least 1, max_mib 1 to {MOST_GIB}"));
         }
+        self.events.check()?;
         for (at, interface) in self.interfaces.iter().enumerate() {
             if interface.name.is_empty() || interface.name.len() > 15 {
                 return wrong("interface.name", "an interface name has 1 to 15 characters");

@@ -57,5 +57,9 @@ pub(super) fn rows() -> Vec<Row> {
             row("POST", &format!("/offers/{offer}/claim")).with(json!({"name": "claimed"})),
         ]);
     }
+    rows.extend([
+        Row::new("appliance", "GET", "/appliance/v1/events?type=lease").lists("{over}"),
+        Row::new("appliance", "GET", "/appliance/v1/events?type=node.created").lists("{leased}"),
+    ]);
     rows
 }

@@ -2,8 +2,27 @@
 
 use super::{Row, Scopes};
 
+/// Members of the project whose webhook it is; of those of the whole box, its administrators.
+const fn webhook(name: &'static str, calls: &'static str) -> Row {
+    let check = "(role:admin and system_scope:all) or (role:member and project_id:%(project_id)s)";
+    Row::new(name, check, Scopes::SYSTEM_OR_PROJECT, calls)
+}
+
 pub(super) const ROWS: &[Row] = &[
     Row::new("appliance:audit:list", "role:reader and system_scope:all", Scopes::SYSTEM, "GET /appliance/v1/audit"),
+    Row::new("appliance:event:list", "role:reader", Scopes::SYSTEM_OR_PROJECT, "GET /appliance/v1/events"),
+    // Asked of each event, with its owner and lessee. How a node is kept is told to whom baremetal:node:history:get allows.
+    Row::new(
+        "appliance:event:get",
+        "role:reader and (system_scope:all or project_id:%(node.owner)s or project_id:%(node.lessee)s)",
+        Scopes::SYSTEM_OR_PROJECT,
+        "GET /appliance/v1/events",
+    ),
+    Row::new("appliance:webhook:list", "role:member", Scopes::SYSTEM_OR_PROJECT, "GET /appliance/v1/webhooks"),
+    webhook("appliance:webhook:get", "GET /appliance/v1/webhooks/{webhook}, GET /appliance/v1/webhooks/{webhook}/dead"),
+    webhook("appliance:webhook:create", "POST /appliance/v1/webhooks"),
+    webhook("appliance:webhook:delete", "DELETE /appliance/v1/webhooks/{webhook}"),
+    webhook("appliance:webhook:redeliver", "POST /appliance/v1/webhooks/{webhook}/redeliver"),
     Row::new(
         "appliance:images",
         "role:admin and system_scope:all",
