@@ -30,12 +30,12 @@ const PLACES: [u64; 4] =
 const LEFT: [&str; 2] = ["Boot00AA", "BootNext"];
 /// How it does so: an entry for a loader on a partition of its disk (UEFI specification 2.10, 3.1.3 and 10.3.5.1).
 const LEAVES: &str = "set -e; modprobe efivarfs; cd /sys/firmware/efi; \
-    mountpoint -q efivars || mount -t efivarfs efivarfs efivars; cd efivars; \
+    ls efivars/Boot* >/run/seen 2>&1 || mount -t efivarfs efivarfs efivars; cd efivars; \
     guid=8be4df61-93ca-11d2-aa0d-00e098032b8c; \
-    printf '\\007\\0\\0\\0\\001\\0\\0\\0\\056\\0m\\0y\\0\\0\\0\\004\\001\\052\\0\\001\\0\\0\\0' >/tmp/entry; \
-    head -c 16 /dev/zero >>/tmp/entry; head -c 16 /dev/urandom >>/tmp/entry; \
-    printf '\\002\\002\\177\\377\\004\\0' >>/tmp/entry; cat /tmp/entry >Boot00AA-$guid; \
-    printf '\\007\\0\\0\\0\\252\\0' >/tmp/next; cat /tmp/next >BootNext-$guid";
+    printf '\\007\\0\\0\\0\\001\\0\\0\\0\\056\\0m\\0y\\0\\0\\0\\004\\001\\052\\0\\001\\0\\0\\0' >/run/entry; \
+    head -c 16 /dev/zero >>/run/entry; head -c 16 /dev/urandom >>/run/entry; \
+    printf '\\002\\002\\177\\377\\004\\0' >>/run/entry; cat /run/entry >Boot00AA-$guid; \
+    printf '\\007\\0\\0\\0\\252\\0' >/run/next; cat /run/next >BootNext-$guid";
 
 /// The machines run systems of their owner when he leases them out: each is wiped, and then the lessee's.
 pub(super) fn begin(scene: &mut Scene) -> Result<()> {
