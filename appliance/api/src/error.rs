@@ -42,6 +42,7 @@ impl From<Refusal> for ApiError {
             | Refusal::Locked { .. }
             | Refusal::Conflict { .. }
             | Refusal::InUse(_)
+            | Refusal::Plugged(_)
             | Refusal::Stale => StatusCode::CONFLICT,
             Refusal::State { .. } | Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
             Refusal::Forbidden(_) | Refusal::OverQuota(_) => StatusCode::FORBIDDEN,

@@ -10,6 +10,7 @@ mod appliance;
 mod audit;
 pub mod auth;
 mod baremetal;
+mod cut;
 mod error;
 mod events;
 mod health;

@@ -71,6 +71,7 @@ impl Lookup<HardwareKey> for View {
             HardwareKey::InspectionRule(id) => {
                 catalogue.inspection_rules.get(*id).cloned().map(HardwareRow::InspectionRule)
             }
+            HardwareKey::SwitchPort(id) => catalogue.switch_ports.get(*id).cloned().map(HardwareRow::SwitchPort),
         }
     }
 }

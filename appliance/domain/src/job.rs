@@ -131,6 +131,12 @@ impl StepName {
         matches!(self, StepName::AwaitAgent | StepName::AwaitInventory)
     }
 
+    /// It puts the node's switch ports somewhere.
+    pub fn is_of_ports(self) -> bool {
+        use StepName::{PortsCleaning, PortsIdle, PortsProvisioning, PortsTenant};
+        matches!(self, PortsIdle | PortsProvisioning | PortsCleaning | PortsTenant)
+    }
+
     /// Seconds after which the step has failed, with all its attempts. Generous: firmware of large servers takes ten
     /// minutes to reach the network, and a full wipe of a slow disk takes hours.
     pub fn deadline_seconds(self) -> i64 {

@@ -56,6 +56,12 @@ impl PortSettings {
             available_for_dynamic_portgroup: true,
         }
     }
+
+    /// It says which switch port the cable goes to, and that somebody sets that.
+    pub fn is_cabled(&self) -> bool {
+        let kind = self.local_link_connection.get("network_type").and_then(Value::as_str);
+        !self.local_link_connection.is_empty() && kind != Some("unmanaged")
+    }
 }
 
 /// A port and its history.

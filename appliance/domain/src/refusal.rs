@@ -23,6 +23,9 @@ pub enum Refusal {
     /// 409: still in use, protected, and the like.
     #[error("{0}")]
     InUse(String),
+    /// 409: a switch port is not known to be idle, and would be forgotten.
+    #[error("{0}")]
+    Plugged(String),
     /// 400: the request itself is wrong.
     #[error("{0}")]
     Invalid(String),

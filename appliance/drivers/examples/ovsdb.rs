@@ -3,12 +3,14 @@
 //! ```text
 //! ovsdb ADDRESS IDLE-VLAN [--pin SHA256 | --ca FILE] [--certificate FILE --key FILE] [--bridge NAME] COMMAND
 //! ADDRESS: tcp:HOST:PORT | ssl:HOST:PORT | unix:/PATH
-//! COMMAND: check | ports | port NAME | set NAME idle | set NAME VLAN [TAGGED-VLAN …]
+//! COMMAND: check | ports | port NAME | set NAME idle | alone NAME VLAN |
+//!          set NAME VLAN [TAGGED-VLAN …]
 //! ```
 
 use anyhow::{Context, bail};
 use leasehold_drivers::switch::ovsdb::{ClientCertificate, Config, Limits, OvsdbSwitch, Trust};
-use leasehold_drivers::switch::{Membership, PortState, Switch, Trunk, Vlan};
+use leasehold_drivers::switch::{Membership, PortState, Switch, Trunk, Vlan, Wanted};
+use std::sync::Arc;
 use std::time::Instant;
 
 #[tokio::main(flavor = "current_thread")]
@@ -47,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
         idle: vlan(idle)?,
         limits: Limits::default(),
     };
-    let switch = OvsdbSwitch::new(config)?;
+    let switch = OvsdbSwitch::new(config, Arc::default())?;
     let start = Instant::now();
     match command {
         ["check"] => {
@@ -63,7 +65,8 @@ async fn main() -> anyhow::Result<()> {
             }
         }
         ["port", name] => println!("{}", line(&switch.port(name).await?)),
-        ["set", name, "idle"] => println!("{}", line(&switch.set(name, &Membership::Idle).await?)),
+        ["set", name, "idle"] => println!("{}", line(&switch.set(name, &Wanted::idle()).await?)),
+        ["alone", name, number] => println!("{}", line(&switch.set(name, &Wanted::alone(vlan(number)?)).await?)),
         ["set", name, native, tagged @ ..] => {
             let native = vlan(native)?;
             let wanted = if tagged.is_empty() {
@@ -72,9 +75,9 @@ async fn main() -> anyhow::Result<()> {
                 let tagged = tagged.iter().map(|number| vlan(number)).collect::<anyhow::Result<_>>()?;
                 Membership::Trunk(Trunk::new(native, tagged).context("a VLAN comes either with a tag or without")?)
             };
-            println!("{}", line(&switch.set(name, &wanted).await?));
+            println!("{}", line(&switch.set(name, &Wanted::among(wanted)).await?));
         }
-        _ => bail!("say: check | ports | port NAME | set NAME idle | set NAME VLAN [TAGGED-VLAN …]"),
+        _ => bail!("say: check | ports | port NAME | set NAME idle | alone NAME VLAN | set NAME VLAN [TAGGED-VLAN …]"),
     }
     println!("({} ms)", start.elapsed().as_millis());
     Ok(())

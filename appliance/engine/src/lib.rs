@@ -81,6 +81,7 @@ impl Engine {
         tasks.spawn(supervisor::run(self.clone()));
         tasks.spawn(power_sync::run(self.clone()));
         tasks.spawn(leases::run(self.clone()));
+        tasks.spawn(switches::keeper::run(self.clone()));
         Running { tasks }
     }
 

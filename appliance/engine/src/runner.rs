@@ -31,7 +31,10 @@ pub(crate) async fn run(engine: &Engine, id: JobId) {
             Some(Err(reason)) => {
                 // Whoever takes over meanwhile starts the machine: then it is not ours to stop.
                 tokio::select! {
-                    () = steps::stop_machine(engine, &job) => StepEnd::Failed(reason),
+                    uncut = steps::stop_machine(engine, &job) => StepEnd::Failed(match uncut {
+                        None => reason,
+                        Some(uncut) => format!("{reason} {uncut}"),
+                    }),
                     () = superseded(engine, id, step) => continue,
                 }
             }

@@ -2,20 +2,31 @@
 //!
 //! In: a node, and where its ports are to stand (the idle, provisioning or cleaning VLAN of their switch, or the networks
 //! of whoever has the machine). Out: the ports stand there and were read back, or why that is not known, which counts as
-//! unsafe. Which switch port a node's port is on is noted in `local_link_connection`, as with Ironic: `switch_info` is
-//! the switch's name here, or `switch_id` its id; `port_id` is the port.
+//! unsafe. Jobs ask for that at their places ([`Switches::set`]); while no job works on a node, [`keeper`] sees to it.
+//!
+//! What is not known to be idle is on record (`SwitchPort`), from before it is set until it was read back: so a crash
+//! leaves no port of which nobody knows, and a cable is not forgotten before it was cut ([`Switches::cut`]).
 
+mod cable;
 #[cfg(test)]
 mod job_tests;
+mod keep;
+#[cfg(test)]
+mod keep_tests;
+pub(crate) mod keeper;
+mod notes;
+mod set;
 #[cfg(test)]
 mod tests;
 mod wanted;
 
-use leasehold_domain::View;
-use leasehold_domain::id::NodeId;
-use leasehold_domain::port::Port;
-use leasehold_drivers::switch::{Switch, SwitchError, Vlan};
-use std::sync::Arc;
+use leasehold_domain::id::PortId;
+use leasehold_drivers::switch::{Switch, Vlan, Wanted};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use notes::{NotNoted, Notes};
+pub use set::Cut;
 
 /// A switch of the configuration.
 pub struct KnownSwitch {
@@ -23,9 +34,14 @@ pub struct KnownSwitch {
     pub name: String,
     /// What `switch_id` calls it, such as the MAC address that it has in LLDP.
     pub id: Option<String>,
+    /// The ports that machines are plugged into, by the switch's own names. No other is ever set.
+    pub ports: BTreeSet<String>,
+    /// The cabling that it is a part of: it carries the networks that name the same one.
+    pub physical_network: Option<String>,
+    pub idle: Vlan,
     pub provisioning: Vlan,
     pub cleaning: Vlan,
-    /// Knows the idle VLAN.
+    /// Knows the idle VLAN, too.
     pub driver: Arc<dyn Switch>,
 }
 
@@ -34,7 +50,7 @@ pub struct KnownSwitch {
 pub enum Stand {
     /// Nobody hears the machine, and it hears nobody.
     Idle,
-    /// Where the appliance boots it; ports that do not boot from the network are idle meanwhile.
+    /// Where the appliance boots it, apart from other machines; ports that do not boot from the network are idle meanwhile.
     Provisioning,
     /// The same, for a machine that may still hold somebody's data.
     Cleaning,
@@ -43,7 +59,7 @@ pub enum Stand {
 }
 
 /// The ports are not known to stand where they should. All that could be set is set.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Unsafe {
     why: String,
@@ -51,22 +67,40 @@ pub struct Unsafe {
     pub may_pass: bool,
 }
 
-/// A port of a switch.
-struct Place<'a> {
-    switch: &'a KnownSwitch,
-    port: String,
+impl Unsafe {
+    /// Somebody has to do something first.
+    fn lasting(why: String) -> Unsafe {
+        Unsafe { why, may_pass: false }
+    }
 }
 
 /// All switches.
 #[derive(Default)]
 pub struct Switches {
     known: Vec<KnownSwitch>,
+    /// Whoever sets a port of a switch, and notes that, has its turn: one at a time.
+    turns: Vec<Arc<tokio::sync::Mutex<()>>>,
+    /// All VLANs that no user's network may have.
+    reserved: BTreeSet<Vlan>,
+    /// What this program has set since it began, by network card.
+    proven: Mutex<HashMap<PortId, Proven>>,
+}
+
+/// A port that was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Proven {
+    switch: usize,
+    port: String,
+    /// As it was last read back; `None`: it is not known, or no more.
+    stands: Option<Wanted>,
 }
 
 impl Switches {
     /// These.
     pub fn new(known: Vec<KnownSwitch>) -> Switches {
-        Switches { known }
+        let turns = known.iter().map(|_| Arc::default()).collect();
+        let reserved = known.iter().flat_map(|switch| [switch.idle, switch.provisioning, switch.cleaning]).collect();
+        Switches { known, turns, reserved, proven: Mutex::default() }
     }
 
     /// There are some.
@@ -74,9 +108,17 @@ impl Switches {
         !self.known.is_empty()
     }
 
+    /// The box itself needs this VLAN on one of its switches.
+    pub fn reserves(&self, vlan: u16) -> bool {
+        Vlan::new(vlan).is_some_and(|vlan| self.reserved.contains(&vlan))
+    }
+
     /// Asks each switch whether it is what it was taken for, and tells the log. One that does not answer now is no reason
     /// not to start: the jobs that need it say so.
     pub async fn check(&self) {
+        for (vlan, switches) in self.shared() {
+            tracing::warn!(%vlan, ?switches, "machines at these switches hear each other there, if the switches are connected");
+        }
         for switch in &self.known {
             match switch.driver.check().await {
                 Ok(checked) => {
@@ -90,97 +132,18 @@ impl Switches {
         }
     }
 
-    /// Puts every port of a node whose switch is known where it is to stand, and reads it back. One that fails does not
-    /// keep the others from being set. Out: what was done, for a timeline.
-    ///
-    /// # Errors
-    /// When a port is not known to stand there.
-    pub async fn set(&self, view: &View, node: NodeId, stand: Stand) -> Result<String, Unsafe> {
-        let (mut done, mut failed, mut may_pass) = (Vec::new(), Vec::new(), true);
-        for card in view.ports_of(node) {
-            match self.set_one(view, card, stand).await {
-                Ok(None) => {}
-                Ok(Some(text)) => done.push(text),
-                Err(trouble) => {
-                    may_pass &= trouble.may_pass;
-                    failed.push(format!("port {}: {}", card.settings.address, trouble.why));
-                }
+    /// The VLANs on which machines are to be kept apart, and more than one switch has machines: each keeps apart its own.
+    fn shared(&self) -> Vec<(Vlan, Vec<&str>)> {
+        let mut by_vlan: BTreeMap<Vlan, Vec<&str>> = BTreeMap::new();
+        for switch in &self.known {
+            for vlan in BTreeSet::from([switch.idle, switch.provisioning, switch.cleaning]) {
+                by_vlan.entry(vlan).or_default().push(&switch.name);
             }
         }
-        match (failed.is_empty(), done.is_empty()) {
-            (false, _) => Err(Unsafe { why: failed.join("; "), may_pass }),
-            (true, true) => Ok("no switch is configured for the node's ports".to_owned()),
-            (true, false) => Ok(done.join("; ")),
-        }
+        by_vlan.into_iter().filter(|(_, switches)| switches.len() > 1).collect()
     }
 
-    /// Whether a switch is known for each of the node's ports, without asking any.
-    ///
-    /// # Errors
-    /// When a port could not be put on the networks that are attached to it now, with the reason.
-    pub fn validate(&self, view: &View, node: NodeId) -> Result<bool, String> {
-        let mut all = true;
-        for card in view.ports_of(node) {
-            let told = |why| format!("port {}: {why}", card.settings.address);
-            let Some(place) = self.place(card).map_err(told)? else {
-                all = false;
-                continue;
-            };
-            self.check_alone(view, card, &place).map_err(told)?;
-            wanted::membership(view, card, Stand::Tenant, place.switch).map_err(told)?;
-        }
-        Ok(all && view.ports_of(node).next().is_some())
-    }
-
-    async fn set_one(&self, view: &View, card: &Port, stand: Stand) -> Result<Option<String>, Unsafe> {
-        let lasting = |why: String| Unsafe { why, may_pass: false };
-        let Some(place) = self.place(card).map_err(lasting)? else { return Ok(None) };
-        self.check_alone(view, card, &place).map_err(lasting)?;
-        let wanted = wanted::membership(view, card, stand, place.switch).map_err(lasting)?;
-        let state = place.switch.driver.set(&place.port, &wanted).await;
-        let state =
-            state.map_err(|error: SwitchError| Unsafe { may_pass: error.may_pass(), why: error.to_string() })?;
-        Ok(Some(format!("{} of {}: {}", state.name, place.switch.name, state.actual)))
-    }
-
-    /// Which switch port the cable of a node's port goes to. `None`: no switch in the configuration is named.
-    fn place(&self, card: &Port) -> Result<Option<Place<'_>>, String> {
-        let link = &card.settings.local_link_connection;
-        let text = |key: &str| link.get(key).and_then(|value| value.as_str()).map(str::trim);
-        let by_name = text("switch_info").and_then(|name| self.known.iter().find(|switch| switch.name == name));
-        let is = |switch: &&KnownSwitch, id: &str| switch.id.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(id));
-        let by_id = text("switch_id").and_then(|id| self.known.iter().find(|switch| is(switch, id)));
-        let switch = match (by_name, by_id) {
-            (Some(one), Some(other)) if one.name != other.name => {
-                return Err(format!(
-                    "its local_link_connection names two switches: switch_info '{}', switch_id that of '{}'",
-                    one.name, other.name
-                ));
-            }
-            (Some(switch), _) | (None, Some(switch)) => switch,
-            (None, None) => return Ok(None),
-        };
-        match text("port_id").filter(|port| !port.is_empty()) {
-            Some(port) => Ok(Some(Place { switch, port: port.to_owned() })),
-            None => Err(format!("its local_link_connection names switch '{}' and no port_id", switch.name)),
-        }
-    }
-
-    /// One cable goes to one port: what two ports of nodes claim is one of them's mistake, and setting it would cut off,
-    /// or let in, the wrong machine.
-    fn check_alone(&self, view: &View, card: &Port, place: &Place<'_>) -> Result<(), String> {
-        let same = |other: &&Arc<Port>| {
-            other.id != card.id
-                && self.place(other).ok().flatten().is_some_and(|theirs| {
-                    theirs.switch.name == place.switch.name && theirs.port.eq_ignore_ascii_case(&place.port)
-                })
-        };
-        match view.ports().find(same) {
-            None => Ok(()),
-            Some(other) => Err(format!(
-                "port '{}' of switch '{}' is noted for port {}, too: correct the local_link_connection of one of them",
-                place.port, place.switch.name, other.settings.address
-            )),
-        }
+    fn proven(&self) -> MutexGuard<'_, HashMap<PortId, Proven>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,6 @@
 //! `leasehold serve`: from a configuration to a running appliance, and its orderly end.
 
-use crate::config::{Config, LogFormat, Role, Switch, Wipe};
+use crate::config::{Config, LogFormat, Role, Wipe};
 use crate::netboot::{self, BootInterface, Scripts};
 use crate::{ServeArguments, first_start, privileges};
 use anyhow::Context;
@@ -251,7 +251,7 @@ fn engine(
 
 /// The switches that machines are plugged into.
 fn switches(config: &Config) -> anyhow::Result<Switches> {
-    let known = config.switches.iter().map(Switch::known).collect::<anyhow::Result<_>>();
+    let known = crate::config::known_switches(&config.switches);
     Ok(Switches::new(known.context("a switch of the configuration cannot be used")?))
 }
 

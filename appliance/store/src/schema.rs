@@ -27,6 +27,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     ended_leases,
     fair_leases,
     index_events,
+    switch_ports,
 ];
 
 const SCHEMA: &str = "schema";
@@ -178,6 +179,11 @@ fn fair_leases(_transaction: &WriteTransaction) -> Result<(), Fault> {
 /// Schema 8: events are found by whose they are, their size is known, and there may be webhooks.
 fn index_events(transaction: &WriteTransaction) -> Result<(), Fault> {
     event_log::index_all(transaction)
+}
+
+/// Schema 9: the hardware room knows which switch ports are not known to be idle. An older program would not.
+fn switch_ports(_: &WriteTransaction) -> Result<(), Fault> {
+    Ok(())
 }
 
 /// The key of the event cursors' cipher.

@@ -148,7 +148,8 @@ pub(super) async fn remove(
         return Err(ApiError::new(StatusCode::CONFLICT, text));
     }
     settle(&api, node.id).await;
-    api.submit(Command::DeleteNode { id: node.id }, actor).await?;
+    let cards: Vec<_> = view.ports_of(node.id).map(|card| card.id).collect();
+    api.submit_cut(&cards, |_| Ok((Command::DeleteNode { id: node.id }, actor.clone()))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -119,8 +119,13 @@ pub(super) fn check_creation(members: &Map<String, Value>, version: Version) -> 
     Ok(())
 }
 
-/// Reads a whole port document. `version` is that of whoever says where the cable goes.
-pub(super) fn settings(members: &Map<String, Value>, version: Version) -> Result<PortSettings, ApiError> {
+/// Reads a whole port document. `version` is that of whoever says where the cable goes; `by_name`: switches have names
+/// here.
+pub(super) fn settings(
+    members: &Map<String, Value>,
+    version: Version,
+    by_name: bool,
+) -> Result<PortSettings, ApiError> {
     let read = Reader { members };
     let address =
         read.text("address")?.ok_or_else(|| ApiError::bad_request("A port needs the address (MAC) of its card."))?;
@@ -137,7 +142,7 @@ pub(super) fn settings(members: &Map<String, Value>, version: Version) -> Result
         name: read.short_text("name", 255)?.filter(|name| !name.is_empty()),
         pxe_enabled: read.flag("pxe_enabled")?.unwrap_or(true),
         physical_network,
-        local_link_connection: cabling(link, is_smartnic, version)?,
+        local_link_connection: cabling(link, is_smartnic, version, by_name)?,
         extra: read.object("extra")?,
         is_smartnic,
         portgroup: uuid("portgroup_uuid")?.map(PortgroupId),
@@ -168,8 +173,14 @@ fn has_vtep(version: Version) -> bool {
     (90..105).contains(&version.0)
 }
 
-/// Where the cable goes: what of it must be said, and how a switch is named.
-fn cabling(mut link: Map<String, Value>, is_smartnic: bool, version: Version) -> Result<Map<String, Value>, ApiError> {
+/// Where the cable goes: what of it must be said, and how a switch is named. Ironic demands `port_id` and `switch_id`, or
+/// of a Smart NIC `hostname`; `by_name`: the name of a switch (`switch_info`) does as well.
+fn cabling(
+    mut link: Map<String, Value>,
+    is_smartnic: bool,
+    version: Version,
+    by_name: bool,
+) -> Result<Map<String, Value>, ApiError> {
     const KNOWN: [&str; 7] = [
         "port_id",
         "switch_id",
@@ -198,9 +209,11 @@ fn cabling(mut link: Map<String, Value>, is_smartnic: bool, version: Version) ->
         return bad("a Smart NIC port must have port_id and hostname");
     }
     let vtep = has("vtep-logical-switch") && has("vtep-physical-switch");
-    let whole = has("port_id") && (has("switch_id") || has("hostname") || vtep);
+    let named = by_name && has("switch_info");
+    let whole = has("port_id") && (has("switch_id") || has("hostname") || vtep || named);
     if !link.is_empty() && !whole && kind != Some("unmanaged") {
-        return bad("it needs port_id and switch_id");
+        let or = if by_name { " or switch_info" } else { "" };
+        return bad(&format!("it needs port_id and switch_id{or}"));
     }
     if let Some(Value::String(switch)) = link.get_mut("switch_id") {
         let datapath = switch.strip_prefix("0x").filter(|rest| rest.len() == 16);
@@ -224,7 +237,7 @@ mod tests {
 
     fn read(link: Value, version: u16) -> Result<Map<String, Value>, u16> {
         let Value::Object(link) = link else { unreachable!("an object") };
-        cabling(link, false, Version(version)).map_err(|error| error.status.as_u16())
+        cabling(link, false, Version(version), false).map_err(|error| error.status.as_u16())
     }
 
     #[test]
@@ -254,12 +267,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_switch_that_the_box_knows_needs_no_id() {
+        let link = || json!({"port_id": "eth1", "switch_info": "tor1"}).as_object().cloned().unwrap_or_default();
+        assert!(cabling(link(), false, Version(115), true).is_ok());
+        assert!(cabling(link(), false, Version(115), false).is_err(), "as with Ironic");
+        let only = json!({"switch_info": "tor1"}).as_object().cloned().unwrap_or_default();
+        assert!(cabling(only, false, Version(115), true).is_err());
+    }
+
     proptest! {
         #[test]
         fn any_document_is_read_or_refused(name in "[a-z_]{0,12}", text in "\\PC{0,9}", version in 1..=115_u16) {
             let members = [("address", json!("52:54:00:00:00:01")), (name.as_str(), json!(text))];
             let members: Map<_, _> = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-            let _either = check_creation(&members, Version(version)).and_then(|()| settings(&members, Version(version)));
+            let _either = check_creation(&members, Version(version)).and_then(|()| settings(&members, Version(version), version % 2 == 0));
         }
     }
 }

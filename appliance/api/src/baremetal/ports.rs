@@ -334,10 +334,11 @@ pub(super) async fn create(State(api): State<Api>, asked: Asked, body: Body) -> 
     body.remove("uuid");
     body.insert("node_uuid".into(), node.id.to_string().into());
     check_creation(&body, asked.version)?;
-    let settings = Box::new(settings(&body, asked.version)?);
+    let settings = Box::new(settings(&body, asked.version, named_switches(&api))?);
     check_group(&asked, &view, &settings)?;
     if !settings.local_link_connection.is_empty() {
         may_cable(&api, &asked)?;
+        check_cable(&api, &view, None, &settings)?;
     }
     let committed = api.submit(Command::CreatePort { id, settings }, asked.caller.judged(node)).await?;
     let document = document_of(&api, &asked, &committed.answer)?;
@@ -356,6 +357,17 @@ fn may_cable(api: &Api, asked: &Asked) -> Result<(), ApiError> {
         )),
         false => Ok(()),
     }
+}
+
+/// Where the box sets switch ports, a switch may be named by `switch_info` alone: that is its name here.
+fn named_switches(api: &Api) -> bool {
+    api.engine.switches.are_configured()
+}
+
+/// A cable goes to a switch port that the box may set, and that no other cable goes to.
+fn check_cable(api: &Api, view: &View, id: Option<PortId>, settings: &PortSettings) -> Result<(), ApiError> {
+    let checked = api.engine.switches.check_cable(view, id, settings);
+    checked.map_err(|why| ApiError::bad_request(format!("Port {}: {why}.", settings.address)))
 }
 
 /// Asked about no node: who may do this whosever the node is.
@@ -391,7 +403,14 @@ fn read_patch(body: &Value, asked: &Asked) -> Result<Patch, ApiError> {
 }
 
 /// The command that the patch amounts to, for the port as it is now.
-fn changed(asked: &Asked, view: &View, port: &Port, node: &Node, patch: &Patch) -> Result<Command, ApiError> {
+fn changed(
+    api: &Api,
+    asked: &Asked,
+    view: &View,
+    port: &Port,
+    node: &Node,
+    patch: &Patch,
+) -> Result<Command, ApiError> {
     if node.provision_state == ProvisionState::Inspecting && asked.version.0 >= 39 {
         return Err(ApiError::new(
             StatusCode::CONFLICT,
@@ -402,7 +421,10 @@ fn changed(asked: &Asked, view: &View, port: &Port, node: &Node, patch: &Patch) 
     members.retain(|name, _| PortField::known(name).is_some_and(|field| field.patched));
     let members = patch.apply(members)?;
     let cabled_by = if patch.touches("local_link_connection") { asked.version } else { super::version::MAX };
-    let settings = Box::new(settings(&members, cabled_by)?);
+    let settings = Box::new(settings(&members, cabled_by, named_switches(api))?);
+    if settings.local_link_connection != port.settings.local_link_connection {
+        check_cable(api, view, Some(port.id), &settings)?;
+    }
     if settings.node != port.settings.node && !view.node(settings.node).is_some_and(|to| asked.caller.sees(to)) {
         return Err(ApiError::bad_request(format!(
             "Unable to apply the requested node_uuid '{}'. Requested value was invalid.",
@@ -422,16 +444,16 @@ pub(super) async fn change(
     Path(ident): Path<String>,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    found(&asked, &api.engine.view(), &ident, "baremetal:port:update")?;
+    let port = found(&asked, &api.engine.view(), &ident, "baremetal:port:update")?.0.id;
     let patch = read_patch(&json(body)?, &asked)?;
     let committed = api
-        .submit_current(|view| {
+        .submit_cut(&[port], |view| {
             let (port, node) = found(&asked, view, &ident, "baremetal:port:update")?;
             let moved = patch.touches("node_uuid") && !port.settings.local_link_connection.is_empty();
             if moved || patch.touches("local_link_connection") {
                 may_cable(&api, &asked)?;
             }
-            Ok((changed(&asked, view, &port, &node, &patch)?, asked.caller.judged(&node)))
+            Ok((changed(&api, &asked, view, &port, &node, &patch)?, asked.caller.judged(&node)))
         })
         .await?;
     document_of(&api, &asked, &committed.answer).map(Json)
@@ -447,6 +469,7 @@ pub(super) async fn remove(
         may_cable(&api, &asked)?;
     }
     settle(&api, node.id).await;
-    api.submit(Command::DeletePort { id: port.id }, asked.caller.judged(&node)).await?;
+    let actor = asked.caller.judged(&node);
+    api.submit_cut(&[port.id], |_| Ok((Command::DeletePort { id: port.id }, actor.clone()))).await?;
     Ok(StatusCode::NO_CONTENT)
 }

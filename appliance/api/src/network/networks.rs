@@ -150,6 +150,16 @@ fn read(members: &mut Members, now: &NetworkSettings) -> Result<NetworkSettings,
     Ok(settings)
 }
 
+/// The box's own VLANs, on whichever of its switches, are no user's.
+fn check_vlan(api: &Api, before: Option<u16>, settings: &NetworkSettings) -> Result<(), Fault> {
+    match settings.segmentation_id.filter(|vlan| before != Some(*vlan) && api.engine.switches.reserves(*vlan)) {
+        Some(vlan) => Err(Fault::bad_request(format!(
+            "Invalid input for provider:segmentation_id. Reason: the appliance keeps machines on VLAN {vlan} itself."
+        ))),
+        None => Ok(()),
+    }
+}
+
 pub(super) async fn create(State(api): State<Api>, asker: Asker, body: Body) -> Result<Response, Fault> {
     let mut members = Members::of(body, "network")?;
     let about = new_about(&mut members, &asker)?;
@@ -165,6 +175,7 @@ pub(super) async fn create(State(api): State<Api>, asker: Asker, body: Body) -> 
     ];
     members.check_policy(&asker, "create_network", &usual, &target)?;
     members.end()?;
+    check_vlan(&api, None, &settings)?;
     let id = NetworkId(Uuid::new_v4());
     let limit = api.tenants.networks;
     let command = NetworkCommand::CreateNetwork { id, settings: Box::new(settings), limit };
@@ -197,6 +208,7 @@ pub(super) async fn change(
     let mut settings = read(&mut members, now)?;
     settings.about = super::changed_about(&mut members, &now.about, network.id)?;
     members.end()?;
+    check_vlan(&api, now.segmentation_id, &settings)?;
     let command =
         NetworkCommand::ChangeNetwork { id: network.id, revision: network.revision, settings: Box::new(settings) };
     let network = submit(&api, command, &asker).await?;

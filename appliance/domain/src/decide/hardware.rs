@@ -55,6 +55,9 @@ impl Room<'_> {
                 HardwareKey::InspectionRule(id) => {
                     self.delete_record::<crate::hardware::InspectionRule>(*id, *revision)
                 }
+                HardwareKey::SwitchPort(card) => Err(Refusal::Invalid(format!(
+                    "The switch port of port {card} is forgotten when it was read back that it is idle."
+                ))),
             },
             HardwareCommand::Allocate { id, wanted, backfill } => self.allocate(*id, wanted, *backfill),
             HardwareCommand::ChangeAllocation { id, revision, name, extra } => {
@@ -63,6 +66,9 @@ impl Room<'_> {
                 body.wanted.extra.clone_from(extra);
                 self.change_record(id.0, *revision, &body)
             }
+            HardwareCommand::HoldSwitchPort { card, revision, place } => self.hold_switch_port(*card, *revision, place),
+            HardwareCommand::FreeSwitchPort { card, place } => self.free_switch_port(*card, place),
+            HardwareCommand::NoteWire { node, error } => self.note_wire(*node, error.as_deref()),
         }
     }
 

@@ -17,6 +17,7 @@ mod node_change;
 mod notice;
 mod port;
 mod provision;
+mod switch_port;
 #[cfg(test)]
 mod tests;
 

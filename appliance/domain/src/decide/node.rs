@@ -78,6 +78,7 @@ impl Room<'_> {
                 node.provision_state.name()
             )));
         }
+        self.view.ports_of(id).try_for_each(|card| self.must_be_unplugged(card))?;
         self.detach_all(&node);
         let ports: Vec<_> = self.view.ports_of(id).map(|port| port.id).collect();
         self.changes.extend(ports.into_iter().map(Change::DeletePort));

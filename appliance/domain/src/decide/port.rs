@@ -13,7 +13,7 @@ use crate::view::Change;
 use std::sync::Arc;
 
 impl Room<'_> {
-    fn port(&self, id: PortId) -> Result<&Arc<Port>, Refusal> {
+    pub(super) fn port(&self, id: PortId) -> Result<&Arc<Port>, Refusal> {
         self.view.port(id).ok_or_else(|| Refusal::NotFound { what: "Port", name: id.to_string() })
     }
 
@@ -145,6 +145,14 @@ impl Room<'_> {
             let to = self.node(settings.node)?.clone();
             self.must_be_free(&to)?;
         }
+        // Whatever maintenance lets him do: a switch port that is not idle is not forgotten.
+        if old.settings.local_link_connection != settings.local_link_connection || old.settings.node != settings.node {
+            let held = self.must_be_unplugged(&old);
+            if held.is_err() {
+                self.must_be_free(&node)?;
+            }
+            held?;
+        }
         let port = Arc::new(Port {
             revision: old.revision + 1,
             settings: settings.clone(),
@@ -166,6 +174,7 @@ impl Room<'_> {
                 port.settings.address, vif.id
             )));
         }
+        self.must_be_unplugged(&port)?;
         self.tell(&node, What::PortDeleted { address: port.settings.address.to_string() });
         self.changes.push(Change::DeletePort(id));
         Ok(Answer::Done)

@@ -14,6 +14,7 @@ pub mod rules;
 mod runbook;
 mod service;
 mod steps;
+mod switch_port;
 mod volume;
 
 pub use allocation::{ALLOCATION_NAME, Allocation, Outcome, Wanted, check_backfill, choose, free_class, may_lose};
@@ -26,9 +27,10 @@ pub use rows::{Catalogue, HardwareKey, HardwareRow};
 pub use runbook::{RUNBOOK_NAME, Runbook};
 pub use service::ServiceStep;
 pub use steps::{INTERFACES, Step, check_traits, deploy_steps, is_trait_name};
+pub use switch_port::SwitchPort;
 pub use volume::{VolumeConnector, VolumeTarget, boot_volume};
 
-use crate::id::{AllocationId, NodeId};
+use crate::id::{AllocationId, NodeId, PortId};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -74,6 +76,22 @@ pub enum HardwareCommand {
         name: Option<String>,
         extra: Map<String, Value>,
     },
+    /// A switch port is about to be set for a network card, whose note of it is that of this revision.
+    HoldSwitchPort {
+        card: PortId,
+        revision: u64,
+        place: SwitchPort,
+    },
+    /// It was read back that it is idle.
+    FreeSwitchPort {
+        card: PortId,
+        place: SwitchPort,
+    },
+    /// Why the node's switch ports are not as they should be, while no job works on it; `None`: they are.
+    NoteWire {
+        node: NodeId,
+        error: Option<String>,
+    },
 }
 
 impl HardwareCommand {
@@ -107,7 +125,11 @@ impl HardwareCommand {
                 HardwareKey::VolumeConnector(_) => "delete-volume-connector",
                 HardwareKey::VolumeTarget(_) => "delete-volume-target",
                 HardwareKey::InspectionRule(_) => "delete-inspection-rule",
+                HardwareKey::SwitchPort(_) => "delete-switch-port",
             },
+            HardwareCommand::HoldSwitchPort { .. } => "hold-switch-port",
+            HardwareCommand::FreeSwitchPort { .. } => "free-switch-port",
+            HardwareCommand::NoteWire { .. } => "note-wire",
             HardwareCommand::Allocate { .. } => "allocate",
             HardwareCommand::ChangeAllocation { .. } => "change-allocation",
         }
@@ -119,6 +141,10 @@ impl HardwareCommand {
             HardwareCommand::Create { id, .. } | HardwareCommand::Change { id, .. } => id.to_string(),
             HardwareCommand::Delete { key, .. } => key.title().1.to_string(),
             HardwareCommand::Allocate { id, .. } | HardwareCommand::ChangeAllocation { id, .. } => id.to_string(),
+            HardwareCommand::HoldSwitchPort { card, .. } | HardwareCommand::FreeSwitchPort { card, .. } => {
+                card.to_string()
+            }
+            HardwareCommand::NoteWire { node, .. } => node.to_string(),
         }
     }
 }

@@ -43,6 +43,7 @@ record_ids! {
     VolumeConnectorId,
     VolumeTargetId,
     InspectionRuleId,
+    PortId,
 }
 
 /// A kind of record: what it says, and the rules that it must keep.

@@ -7,9 +7,10 @@ use super::inspection_rule::InspectionRule;
 use super::portgroup::Portgroup;
 use super::record::{Record, Table};
 use super::runbook::Runbook;
+use super::switch_port::SwitchPort;
 use super::volume::{VolumeConnector, VolumeTarget};
 use crate::id::{
-    AllocationId, ChassisId, DeployTemplateId, InspectionRuleId, PortgroupId, RunbookId, VolumeConnectorId,
+    AllocationId, ChassisId, DeployTemplateId, InspectionRuleId, PortId, PortgroupId, RunbookId, VolumeConnectorId,
     VolumeTargetId,
 };
 use crate::rows::{Row, RowKey, Rows, key_bytes};
@@ -27,6 +28,7 @@ pub enum HardwareRow {
     VolumeConnector(Arc<Record<VolumeConnector>>),
     VolumeTarget(Arc<Record<VolumeTarget>>),
     InspectionRule(Arc<Record<InspectionRule>>),
+    SwitchPort(Arc<Record<SwitchPort>>),
 }
 
 /// Which row.
@@ -40,6 +42,8 @@ pub enum HardwareKey {
     VolumeConnector(VolumeConnectorId),
     VolumeTarget(VolumeTargetId),
     InspectionRule(InspectionRuleId),
+    /// By its network card.
+    SwitchPort(PortId),
 }
 
 impl Row for HardwareRow {
@@ -55,6 +59,7 @@ impl Row for HardwareRow {
             HardwareRow::VolumeConnector(row) => HardwareKey::VolumeConnector(row.id),
             HardwareRow::VolumeTarget(row) => HardwareKey::VolumeTarget(row.id),
             HardwareRow::InspectionRule(row) => HardwareKey::InspectionRule(row.id),
+            HardwareRow::SwitchPort(row) => HardwareKey::SwitchPort(row.id),
         }
     }
 }
@@ -71,6 +76,7 @@ impl HardwareKey {
             HardwareKey::VolumeConnector(id) => ("volume-connector", id.0),
             HardwareKey::VolumeTarget(id) => ("volume-target", id.0),
             HardwareKey::InspectionRule(id) => ("inspection-rule", id.0),
+            HardwareKey::SwitchPort(id) => ("switch-port", id.0),
         }
     }
 }
@@ -86,6 +92,7 @@ impl RowKey for HardwareKey {
             HardwareKey::VolumeConnector(_) => 6,
             HardwareKey::VolumeTarget(_) => 7,
             HardwareKey::InspectionRule(_) => 8,
+            HardwareKey::SwitchPort(_) => 9,
         };
         key_bytes(kind, &[self.title().1.as_bytes()])
     }
@@ -102,6 +109,7 @@ pub struct Catalogue {
     pub volume_connectors: Table<VolumeConnector>,
     pub volume_targets: Table<VolumeTarget>,
     pub inspection_rules: Table<InspectionRule>,
+    pub switch_ports: Table<SwitchPort>,
 }
 
 impl Catalogue {
@@ -116,6 +124,7 @@ impl Catalogue {
             Rows::Put(HardwareRow::VolumeConnector(row)) => self.volume_connectors.put(row),
             Rows::Put(HardwareRow::VolumeTarget(row)) => self.volume_targets.put(row),
             Rows::Put(HardwareRow::InspectionRule(row)) => self.inspection_rules.put(row),
+            Rows::Put(HardwareRow::SwitchPort(row)) => self.switch_ports.put(row),
             Rows::Delete(HardwareKey::Chassis(id)) => self.chassis.remove(*id),
             Rows::Delete(HardwareKey::Portgroup(id)) => self.portgroups.remove(*id),
             Rows::Delete(HardwareKey::Allocation(id)) => self.allocations.remove(*id),
@@ -124,6 +133,7 @@ impl Catalogue {
             Rows::Delete(HardwareKey::VolumeConnector(id)) => self.volume_connectors.remove(*id),
             Rows::Delete(HardwareKey::VolumeTarget(id)) => self.volume_targets.remove(*id),
             Rows::Delete(HardwareKey::InspectionRule(id)) => self.inspection_rules.remove(*id),
+            Rows::Delete(HardwareKey::SwitchPort(id)) => self.switch_ports.remove(*id),
         }
     }
 }

@@ -20,11 +20,6 @@ pub enum SwitchError {
     Unsupported { switch: String, detail: String },
     #[error("the switch '{switch}' has no port '{port}': compare the port's local_link_connection with the cable")]
     UnknownPort { switch: String, port: String },
-    #[error(
-        "the switch '{switch}' has several ports that '{port}' may mean ({}): name one of them in local_link_connection",
-        candidates.join(", ")
-    )]
-    AmbiguousPort { switch: String, port: String, candidates: Vec<String> },
     /// Nothing was written.
     #[error("somebody else has changed port '{port}' of the switch '{switch}' at the same moment; nothing was changed")]
     Changed { switch: String, port: String },
@@ -32,7 +27,7 @@ pub enum SwitchError {
     #[error("the switch '{switch}' has noted what port '{port}' is to be, but has not carried it out: {detail}")]
     NotApplied { switch: String, port: String, detail: String },
     /// Written, confirmed, and then read back as something else.
-    #[error("port '{port}' of the switch '{switch}' was to be on {wanted}, and is read back as {got}")]
+    #[error("port '{port}' of the switch '{switch}' was to be {wanted}, and is read back as {got}")]
     NotKept { switch: String, port: String, wanted: String, got: String },
     /// The port is set, and does not work.
     #[error("port '{port}' of the switch '{switch}' does not work: {detail}")]

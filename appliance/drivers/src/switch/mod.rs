@@ -1,6 +1,6 @@
 //! One face for every switch: on which VLANs a port is, set and read back.
 //!
-//! In: [`Switch`] calls from the engine, ports by the names that cables are noted with (`local_link_connection`). Out:
+//! In: [`Switch`] calls from the engine, ports by the names that the switch itself has for them, letter for letter. Out:
 //! what the switch says of the port, or a [`SwitchError`]. What a driver cannot prove it does not claim: a call that
 //! failed, or whose outcome is not known, leaves a port that counts as unsafe. A driver touches the named port only.
 
@@ -84,6 +84,57 @@ impl fmt::Display for Membership {
     }
 }
 
+/// How a port is to stand: on which VLANs, and whether it is kept apart from the other machines on them (`protected`: two
+/// ports that are do not hear each other, whatever their VLANs are). An idle port always is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    membership: Membership,
+    protected: bool,
+}
+
+impl Wanted {
+    /// For a machine that is nobody's.
+    pub fn idle() -> Wanted {
+        Wanted { membership: Membership::Idle, protected: true }
+    }
+
+    /// On this VLAN, and apart from the other machines there: for a VLAN on which machines of several people are worked on.
+    pub fn alone(vlan: Vlan) -> Wanted {
+        Wanted { membership: Membership::Access(vlan), protected: true }
+    }
+
+    /// There, among all others: for a user's own networks.
+    pub fn among(membership: Membership) -> Wanted {
+        Wanted { protected: membership == Membership::Idle, membership }
+    }
+
+    /// On which VLANs.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// It is kept apart.
+    pub fn is_protected(&self) -> bool {
+        self.protected
+    }
+
+    /// Nobody hears it.
+    pub fn is_idle(&self) -> bool {
+        self.membership == Membership::Idle
+    }
+
+    /// The port stands so.
+    pub fn is_met_by(&self, state: &PortState) -> bool {
+        state.actual == Actual::Member(self.membership.clone()) && state.protected == self.protected
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&in_words(&Actual::Member(self.membership.clone()), self.protected))
+    }
+}
+
 /// On which VLANs a switch says that a port is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actual {
@@ -115,6 +166,22 @@ pub struct PortState {
     pub trouble: Option<String>,
 }
 
+impl PortState {
+    /// How it stands, in words.
+    pub fn standing(&self) -> String {
+        in_words(&self.actual, self.protected)
+    }
+}
+
+/// That an idle port is kept apart is no news, and neither is that another is not.
+fn in_words(actual: &Actual, protected: bool) -> String {
+    match (*actual == Actual::Member(Membership::Idle), protected) {
+        (true, true) | (false, false) => actual.to_string(),
+        (true, false) => format!("{actual}, not protected"),
+        (false, true) => format!("{actual}, protected"),
+    }
+}
+
 /// What a switch is, and what a person should know of how it is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
@@ -132,9 +199,10 @@ pub trait Switch: Send + Sync {
     async fn ports(&self) -> Result<Vec<PortState>, SwitchError>;
     /// One port.
     async fn port(&self, port: &str) -> Result<PortState, SwitchError>;
-    /// Puts a port on these VLANs and on no others. `Ok`: the switch has carried it out, and says so when it is asked
-    /// afterwards. A change that somebody else made meanwhile is told, not overwritten.
-    async fn set(&self, port: &str, wanted: &Membership) -> Result<PortState, SwitchError>;
+    /// Puts a port on these VLANs and on no others, apart or not. `Ok`: the switch has carried it out, and says so when it
+    /// is asked afterwards. A change that somebody else made meanwhile is told, not overwritten. One that was given up
+    /// before its answer came never comes about after a later one.
+    async fn set(&self, port: &str, wanted: &Wanted) -> Result<PortState, SwitchError>;
     /// Ends what the driver holds open.
     async fn close(&self);
 }
@@ -147,6 +215,17 @@ mod tests {
     fn there_are_vlans_from_1_to_4094() {
         assert_eq!([0, 4095, u16::MAX].map(Vlan::new), [None; 3]);
         assert_eq!([1, 4094].map(|number| Vlan::new(number).map(Vlan::number)), [Some(1), Some(4094)]);
+    }
+
+    #[test]
+    fn an_idle_port_is_always_kept_apart() {
+        assert_eq!(Wanted::among(Membership::Idle), Wanted::idle());
+        let vlan = Vlan::new(7).expect("a VLAN");
+        let (alone, among) = (Wanted::alone(vlan), Wanted::among(Membership::Access(vlan)));
+        assert_eq!([&Wanted::idle(), &alone, &among].map(ToString::to_string), ["idle", "VLAN 7, protected", "VLAN 7"]);
+        let actual = Actual::Member(Membership::Access(vlan));
+        let state = PortState { name: "p".into(), actual, protected: true, link: None, trouble: None };
+        assert_eq!([Wanted::idle(), alone, among].map(|wanted| wanted.is_met_by(&state)), [false, true, false]);
     }
 
     #[test]

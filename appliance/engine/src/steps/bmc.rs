@@ -117,9 +117,10 @@ async fn switch(engine: &Engine, node: &Node, target: PowerTarget) -> Result<(),
     .await
 }
 
-/// Off. A user's own rescue system is asked first, for what he has written may not be on his disks yet.
+/// Off. A user's own system, or his rescue system, is asked first where he means to go on with what is on his disks.
 pub(super) async fn power_off(engine: &Engine, job: &Job, node: &Node) -> Outcome {
-    if job.kind == JobKind::Unrescue {
+    let first = job.boots == 0 && job.current().is_some_and(|step| step.attempts == 1);
+    if job.kind == JobKind::Unrescue || job.kind == JobKind::Service && first {
         shut_down(engine, node).await;
     }
     cut_power(engine, node).await

@@ -95,9 +95,17 @@ pub(crate) async fn overdue(engine: &Engine, job: &Job, step: StepName) -> Strin
     format!("The step \"{}\" was not done within {limit} s.{last}", step.name())
 }
 
-/// After a failure the machine must not sit in the ramdisk, able to be taken for something else: its power is cut, if
-/// its BMC lets us.
-pub(crate) async fn stop_machine(engine: &Engine, job: &Job) {
+/// After a failure the machine must not sit in the ramdisk, able to be taken for something else, nor be on anybody's wire:
+/// its switch ports are cut, and its power, if its BMC lets us. Gives why its ports are not known to be cut.
+pub(crate) async fn stop_machine(engine: &Engine, job: &Job) -> Option<String> {
+    let (cut, ()) = tokio::join!(ports::isolate(engine, job), power_off_after_failure(engine, job));
+    cut.map(|why| {
+        tracing::warn!(job = %job.id, why, "its switch ports could not be put on idle after a failure");
+        format!("Its switch ports are not known to be cut off, which is tried again: {why}")
+    })
+}
+
+async fn power_off_after_failure(engine: &Engine, job: &Job) {
     // A machine that is taken from somebody must not go on for him either, whichever step failed.
     let taken = matches!(job.kind, JobKind::HandOver | JobKind::Undeploy);
     if job.boots == 0 && !taken {

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) async fn put(engine: &Engine, job: &Job, step: StepName, stand: Stand) -> Outcome {
     let mut pause = Duration::from_millis(500);
     loop {
-        match engine.switches.set(&engine.view(), job.node, stand).await {
+        match engine.switches.set(&engine.store, job.node, stand).await {
             Ok(done) => return Ok(Some(done)),
             Err(trouble) if trouble.may_pass => {
                 tracing::info!(job = %job.id, step = step.name(), %trouble, "a switch port is not set; trying again");
@@ -29,10 +29,13 @@ pub(super) async fn put(engine: &Engine, job: &Job, step: StepName, stand: Stand
 /// How long the switches of a node may take to isolate it after a failure.
 const ISOLATION: Duration = Duration::from_secs(60);
 
-/// Puts them on idle after a failure, once; why not, if not.
+/// Puts them on idle after a failure, once; why not, if not. Where it is not known, it is tried again for as long as the
+/// node stays as it is.
 pub(super) async fn isolate(engine: &Engine, job: &Job) -> Option<String> {
-    let view = engine.view();
-    match tokio::time::timeout(ISOLATION, engine.switches.set(&view, job.node, Stand::Idle)).await {
+    if !job.steps.iter().any(|step| step.name.is_of_ports()) {
+        return None;
+    }
+    match tokio::time::timeout(ISOLATION, engine.switches.set(&engine.store, job.node, Stand::Idle)).await {
         Ok(Ok(_)) => None,
         Ok(Err(trouble)) => Some(trouble.to_string()),
         Err(_) => Some(format!("a switch did not answer within {} s", ISOLATION.as_secs())),

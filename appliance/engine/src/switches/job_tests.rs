@@ -7,12 +7,13 @@ use crate::leases::LeaseSettings;
 use crate::tickets::Tickets;
 use crate::{Engine, Settings, Wipe};
 use leasehold_domain::command::{Actor, Command, NodeStart};
-use leasehold_domain::id::{JobId, PortId};
+use leasehold_domain::id::{JobId, NodeId, PortId};
 use leasehold_domain::job::{JobInput, JobState, StepState};
 use leasehold_domain::mac::Mac;
 use leasehold_domain::node::NodeSettings;
 use leasehold_domain::port::PortSettings;
 use leasehold_domain::provision::{ProvisionState, Verb};
+use leasehold_drivers::switch::SwitchError;
 use leasehold_drivers::switch::fake::FakeSwitch;
 use leasehold_store::{KeySource, Options, Sealer, Store, Trace, TraceOptions};
 use serde_json::json;
@@ -20,9 +21,9 @@ use std::path::Path;
 use std::time::Duration;
 use uuid::Uuid;
 
-const NODE: NodeId = NodeId(Uuid::from_u128(1));
+pub(super) const NODE: NodeId = NodeId(Uuid::from_u128(1));
 
-fn engine(folder: &Path, switches: Switches) -> Engine {
+pub(super) fn engine(folder: &Path, switches: Switches) -> Engine {
     let store = Store::open(folder, Options::default()).expect("a store");
     let sealer = Arc::new(Sealer::open(&KeySource::File(folder.join("key"))).expect("a key"));
     let images = ImageSettings {
@@ -57,7 +58,7 @@ fn engine(folder: &Path, switches: Switches) -> Engine {
 }
 
 /// A node without a machine whose card is plugged into this port of `tor1`.
-async fn node(engine: &Engine, port: &str) {
+pub(super) async fn node(engine: &Engine, port: &str) {
     let settings = NodeSettings { driver: "fake-hardware".into(), ..NodeSettings::default() };
     give(engine, Command::CreateNode { id: NODE, settings: Box::new(settings), start: NodeStart::default() }).await;
     let mut card = PortSettings::new(NODE, Mac([2, 0, 0, 0, 0, 1]));
@@ -65,12 +66,12 @@ async fn node(engine: &Engine, port: &str) {
     give(engine, Command::CreatePort { id: PortId(Uuid::from_u128(1)), settings: Box::new(card) }).await;
 }
 
-async fn give(engine: &Engine, command: Command) {
+pub(super) async fn give(engine: &Engine, command: Command) {
     engine.store.submit(command, Actor::System("test")).await.expect("legal");
 }
 
 /// Does this, and waits for the end of its job. Out: the steps that are about ports, and how the job ended.
-async fn verb(engine: &Engine, verb: Verb) -> (Vec<String>, JobState) {
+pub(super) async fn verb(engine: &Engine, verb: Verb) -> (Vec<String>, JobState) {
     let job = JobId(Uuid::new_v4());
     give(engine, Command::Provision { node: NODE, verb, job, input: Box::new(JobInput::default()) }).await;
     let mut feed = engine.store.subscribe();
@@ -91,11 +92,19 @@ async fn verb(engine: &Engine, verb: Verb) -> (Vec<String>, JobState) {
     (told.collect(), job.state.clone())
 }
 
-fn tor1() -> (Arc<FakeSwitch>, Switches) {
+pub(super) fn tor1() -> (Arc<FakeSwitch>, Switches) {
     let driver = Arc::new(FakeSwitch::new(["n1"]));
     let vlan = |number| Vlan::new(number).expect("a VLAN");
-    let (provisioning, cleaning) = (vlan(100), vlan(101));
-    let known = KnownSwitch { name: "tor1".into(), id: None, provisioning, cleaning, driver: driver.clone() };
+    let known = KnownSwitch {
+        name: "tor1".into(),
+        id: None,
+        ports: ["n1", "n2"].map(str::to_owned).into(),
+        physical_network: None,
+        idle: vlan(4000),
+        provisioning: vlan(100),
+        cleaning: vlan(101),
+        driver: driver.clone(),
+    };
     (driver, Switches::new(vec![known]))
 }
 
@@ -109,7 +118,7 @@ async fn a_machine_is_cleaned_on_provisioning_and_ends_on_idle() {
     assert_eq!(verb(&engine, Verb::Manage).await, (vec![], JobState::Done), "nothing of it is on the wire");
     // Trouble that passes costs a moment.
     driver.fail(SwitchError::Unreachable { switch: "tor1".into(), detail: "busy".into() });
-    let expected = ["ports-provisioning done: n1 of tor1: VLAN 100", "ports-idle done: n1 of tor1: idle"];
+    let expected = ["ports-provisioning done: n1 of tor1: VLAN 100, protected", "ports-idle done: n1 of tor1: idle"];
     assert_eq!(verb(&engine, Verb::Provide).await, (expected.map(str::to_owned).to_vec(), JobState::Done));
     assert_eq!(driver.port("n1").await.expect("a port").actual.to_string(), "idle");
 }
@@ -125,7 +134,10 @@ async fn a_port_that_cannot_be_set_stops_the_job() {
     assert!(
         steps[0].starts_with("ports-provisioning not done: port 02:00:00:00:00:01: the switch 'fake' has no port 'n2'")
     );
-    assert!(matches!(state, JobState::Failed(why) if why.contains("has no port 'n2'")));
+    assert!(matches!(&state, JobState::Failed(why) if why.contains("has no port 'n2'")));
+    let uncut =
+        "Its switch ports are not known to be cut off, which is tried again: port 02:00:00:00:00:01: the switch";
+    assert!(matches!(state, JobState::Failed(why) if why.contains(uncut)));
     let node = engine.view().node(NODE).expect("a node").clone();
     assert_eq!(node.provision_state, ProvisionState::CleanFailed);
     assert!(!node.wiped);

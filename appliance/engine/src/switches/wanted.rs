@@ -1,37 +1,53 @@
-//! On which VLANs a node's port is to be. Pure: the state in, a membership or what is wrong with the state out.
+//! How a node's switch port is to stand. Pure: the state in, VLANs or what is wrong with the state out.
 
 use super::{KnownSwitch, Stand};
 use leasehold_domain::View;
 use leasehold_domain::network::{Place, TenantPort};
 use leasehold_domain::port::Port;
-use leasehold_drivers::switch::{Membership, Trunk, Vlan};
+use leasehold_drivers::switch::{Membership, Trunk, Vlan, Wanted};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The membership; an error is in words that follow the port's address.
-pub(super) fn membership(view: &View, card: &Port, stand: Stand, switch: &KnownSwitch) -> Result<Membership, String> {
+/// How it is to stand; an error is in words that follow the port's address. Where the appliance works on machines each is
+/// kept apart from the others: the next one may be somebody else's.
+pub(super) fn standing(
+    view: &View,
+    card: &Port,
+    stand: Stand,
+    switch: &KnownSwitch,
+    reserved: &BTreeSet<Vlan>,
+) -> Result<Wanted, String> {
     let boots = card.settings.pxe_enabled;
     match stand {
-        Stand::Provisioning if boots => Ok(Membership::Access(switch.provisioning)),
-        Stand::Cleaning if boots => Ok(Membership::Access(switch.cleaning)),
-        Stand::Idle | Stand::Provisioning | Stand::Cleaning => Ok(Membership::Idle),
-        Stand::Tenant => tenant(view, card, switch),
+        Stand::Provisioning if boots => Ok(Wanted::alone(switch.provisioning)),
+        Stand::Cleaning if boots => Ok(Wanted::alone(switch.cleaning)),
+        Stand::Idle | Stand::Provisioning | Stand::Cleaning => Ok(Wanted::idle()),
+        Stand::Tenant => tenant(view, card, &Ground { switch, reserved }).map(Wanted::among),
     }
 }
 
-fn tenant(view: &View, card: &Port, switch: &KnownSwitch) -> Result<Membership, String> {
+/// The network's port that is on the card, by itself or by its group.
+pub(super) fn attached<'a>(view: &'a View, card: &Port) -> Option<&'a Arc<TenantPort>> {
     let group = || card.settings.portgroup.and_then(|id| view.network.attached_to(Place::Portgroup(id)));
-    let Some(port) = view.network.attached_to(Place::Port(card.id)).or_else(group) else {
-        return Ok(Membership::Idle);
-    };
-    let Some(native) = vlan_of(view, port, switch)? else { return Ok(Membership::Idle) };
+    view.network.attached_to(Place::Port(card.id)).or_else(group)
+}
+
+/// Where a network is to be brought.
+struct Ground<'a> {
+    switch: &'a KnownSwitch,
+    reserved: &'a BTreeSet<Vlan>,
+}
+
+fn tenant(view: &View, card: &Port, ground: &Ground<'_>) -> Result<Membership, String> {
+    let Some(port) = attached(view, card) else { return Ok(Membership::Idle) };
+    let Some(native) = vlan_of(view, port, ground)? else { return Ok(Membership::Idle) };
     let Some(trunk) = view.network.trunk_with(port.id).filter(|trunk| trunk.settings.port == port.id) else {
         return Ok(Membership::Access(native));
     };
     let mut tagged = BTreeSet::new();
     for subport in trunk.settings.subports.iter().filter(|_| trunk.settings.admin_state_up) {
         let Some(port) = view.network.port(subport.port) else { continue };
-        let Some(vlan) = vlan_of(view, port, switch)? else { continue };
+        let Some(vlan) = vlan_of(view, port, ground)? else { continue };
         if vlan.number() != subport.tag {
             return Err(format!(
                 "trunk {} brings VLAN {vlan} to the machine as {}, and switches do not change numbers: give the \
@@ -49,7 +65,7 @@ fn tenant(view: &View, card: &Port, switch: &KnownSwitch) -> Result<Membership, 
 }
 
 /// The VLAN of a network's port; `None` while it, or its network, is switched off.
-fn vlan_of(view: &View, port: &Arc<TenantPort>, switch: &KnownSwitch) -> Result<Option<Vlan>, String> {
+fn vlan_of(view: &View, port: &Arc<TenantPort>, ground: &Ground<'_>) -> Result<Option<Vlan>, String> {
     let id = port.settings.network;
     let network = view.network.network(id).ok_or_else(|| format!("its network {id} is not there"))?;
     if !port.settings.admin_state_up || !network.settings.admin_state_up {
@@ -58,8 +74,24 @@ fn vlan_of(view: &View, port: &Arc<TenantPort>, switch: &KnownSwitch) -> Result<
     let vlan = network.settings.segmentation_id.and_then(Vlan::new).ok_or_else(|| {
         format!("network {id} has no VLAN, so no switch can bring it to a machine: use one of type vlan")
     })?;
-    if vlan == switch.provisioning || vlan == switch.cleaning {
-        return Err(format!("VLAN {vlan} of network {id} is where the appliance boots machines: give it another"));
+    // The same number elsewhere is another network.
+    let (theirs, ours) = (&network.settings.physical_network, &ground.switch.physical_network);
+    if theirs != ours {
+        let name = |physical: &Option<String>| match physical {
+            Some(name) => format!("on physical network '{name}'"),
+            None => "on no named physical network".to_owned(),
+        };
+        return Err(format!(
+            "network {id} is {}, and switch '{}' is {} (physical_network): VLAN {vlan} there is another network",
+            name(theirs),
+            ground.switch.name,
+            name(ours)
+        ));
+    }
+    if ground.reserved.contains(&vlan) {
+        return Err(format!(
+            "VLAN {vlan} of network {id} is one on which the appliance keeps machines: give it another"
+        ));
     }
     Ok(Some(vlan))
 }

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde::de::Error as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-pub(crate) use switches::Switch;
+pub(crate) use switches::{Switch, known as known_switches};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -1,7 +1,8 @@
 //! The switches that machines are plugged into: `[[switches]]`.
 
 use super::ConfigError;
-use leasehold_drivers::switch::ovsdb::{Address, ClientCertificate, Config, Limits, OvsdbSwitch, Trust};
+use leasehold_domain::mac::Mac;
+use leasehold_drivers::switch::ovsdb::{Address, ClientCertificate, Config, Databases, Limits, OvsdbSwitch, Trust};
 use leasehold_drivers::switch::{SwitchError, Vlan};
 use leasehold_engine::switches::KnownSwitch;
 use serde::Deserialize;
@@ -15,6 +16,8 @@ pub(super) const KEYS: &[&str] = &[
     "kind",
     "address",
     "switch_id",
+    "ports",
+    "physical_network",
     "bridge",
     "pin",
     "ca",
@@ -37,6 +40,11 @@ pub(crate) struct Switch {
     /// The other thing that they may call it: `local_link_connection/switch_id`.
     #[serde(default)]
     pub(crate) switch_id: Option<String>,
+    /// What machines are plugged into, by the switch's own names. No other port is ever set.
+    pub(crate) ports: Vec<String>,
+    /// The cabling that it belongs to: it carries networks with the same `provider:physical_network`, or with none.
+    #[serde(default)]
+    pub(crate) physical_network: Option<String>,
     /// The only bridge whose ports count; all where none is named.
     #[serde(default)]
     pub(crate) bridge: Option<String>,
@@ -71,17 +79,39 @@ pub(crate) enum Kind {
 /// What cannot be said by types alone.
 pub(super) fn check(switches: &[Switch]) -> Result<(), ConfigError> {
     let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    let (mut idle, mut used) = (BTreeSet::new(), BTreeSet::new());
+    let mut databases: Vec<(Address, Option<&str>, &str)> = Vec::new();
     for switch in switches {
-        switch.read()?;
+        let read = switch.read()?;
         if !names.insert(&switch.name) {
             return Err(wrong("name", format!("there are two switches '{}'", switch.name)));
         }
-        let id = switch.switch_id.as_ref().map(|id| id.to_ascii_lowercase());
-        if id.is_some_and(|id| !ids.insert(id)) {
+        if read.id.is_some_and(|id| !ids.insert(id)) {
             return Err(wrong("switch_id", format!("that of '{}' is another's, too", switch.name)));
         }
+        let (address, bridge) = (read.config.address, switch.bridge.as_deref());
+        let same = |other: &&(Address, Option<&str>, &str)| {
+            other.0 == address && bridge.zip(other.1).is_none_or(|(one, other)| one == other)
+        };
+        if let Some((.., other)) = databases.iter().find(same) {
+            let why = format!("'{}' is the same switch as '{other}', and a port must not have two names", switch.name);
+            return Err(wrong("address", why));
+        }
+        databases.push((address, bridge, &switch.name));
+        idle.insert(switch.idle_vlan);
+        used.extend([read.provisioning.number(), read.cleaning.number()]);
     }
-    Ok(())
+    // Switches are connected to each other.
+    match idle.intersection(&used).next() {
+        Some(vlan) => Err(wrong("idle_vlan", format!("{vlan} is another switch's provisioning or cleaning VLAN"))),
+        None => Ok(()),
+    }
+}
+
+/// All of them, as the engine takes them. Their certificates are read now.
+pub(crate) fn known(switches: &[Switch]) -> anyhow::Result<Vec<KnownSwitch>> {
+    let databases = Arc::<Databases>::default();
+    switches.iter().map(|switch| switch.known(&databases)).collect()
 }
 
 fn wrong(key: &str, why: String) -> ConfigError {
@@ -89,18 +119,36 @@ fn wrong(key: &str, why: String) -> ConfigError {
 }
 
 impl Switch {
-    /// As the engine takes it. Its certificates are read now.
-    pub(crate) fn known(&self) -> anyhow::Result<KnownSwitch> {
-        let (config, provisioning, cleaning) = self.read()?;
-        let driver = OvsdbSwitch::new(config).map_err(|error: SwitchError| anyhow::anyhow!("{error}"))?;
-        let (name, id) = (self.name.clone(), self.switch_id.clone());
-        Ok(KnownSwitch { name, id, provisioning, cleaning, driver: Arc::new(driver) })
+    fn known(&self, databases: &Arc<Databases>) -> anyhow::Result<KnownSwitch> {
+        let Read { config, id, idle, provisioning, cleaning } = self.read()?;
+        let driver = OvsdbSwitch::new(config, databases.clone());
+        let driver = driver.map_err(|error: SwitchError| anyhow::anyhow!("{error}"))?;
+        Ok(KnownSwitch {
+            name: self.name.clone(),
+            id,
+            ports: self.ports.iter().cloned().collect(),
+            physical_network: self.physical_network.clone(),
+            idle,
+            provisioning,
+            cleaning,
+            driver: Arc::new(driver),
+        })
     }
 
-    fn read(&self) -> Result<(Config, Vlan, Vlan), ConfigError> {
-        if self.name.trim().is_empty() || self.name.trim() != self.name {
-            return Err(wrong("name", "is empty, or begins or ends with a space".into()));
+    fn read(&self) -> Result<Read, ConfigError> {
+        name("name", &self.name)?;
+        if self.ports.is_empty() {
+            return Err(wrong("ports", "names no port: list those that machines are plugged into".into()));
         }
+        let mut ports = BTreeSet::new();
+        for port in &self.ports {
+            name("ports", port)?;
+            if !ports.insert(port) {
+                return Err(wrong("ports", format!("'{port}' is listed twice")));
+            }
+        }
+        self.physical_network.as_deref().map_or(Ok(()), |text| name("physical_network", text))?;
+        let id = self.switch_id.as_deref().map(switch_id).transpose()?;
         let vlan = |key: &str, number: u16| {
             Vlan::new(number).ok_or_else(|| wrong(key, format!("{number} is no VLAN: 1 to 4094")))
         };
@@ -140,16 +188,49 @@ impl Switch {
             idle,
             limits: Limits::default(),
         };
-        Ok((config, provisioning, cleaning))
+        Ok(Read { config, id, idle, provisioning, cleaning })
+    }
+}
+
+/// A switch, read.
+struct Read {
+    config: Config,
+    id: Option<String>,
+    idle: Vlan,
+    provisioning: Vlan,
+    cleaning: Vlan,
+}
+
+/// Names are compared letter for letter, and noted with a line's end between them.
+fn name(key: &str, text: &str) -> Result<(), ConfigError> {
+    if text.is_empty() || text.trim() != text || text.contains(char::is_control) {
+        return Err(wrong(key, "is empty, begins or ends with a space, or holds a control character".into()));
+    }
+    Ok(())
+}
+
+/// In the form in which the API keeps it.
+fn switch_id(text: &str) -> Result<String, ConfigError> {
+    if let Ok(mac) = text.parse::<Mac>() {
+        return Ok(mac.to_string());
+    }
+    let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 16);
+    match digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => {
+            let why = format!("'{text}' is neither a MAC address nor an OpenFlow datapath (0x and 16 digits)");
+            Err(wrong("switch_id", why))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Config;
+    use super::known;
 
     const GOOD: &str = "[[switches]]\nname = \"tor1\"\nkind = \"ovsdb\"\naddress = \"tcp:192.0.2.1:6640\"\n\
-                        idle_vlan = 4000\nprovisioning_vlan = 100\n";
+                        idle_vlan = 4000\nprovisioning_vlan = 100\nports = [\"n1\", \"n2\"]\n";
 
     fn refused(change: impl Fn(&str) -> String) -> String {
         Config::parse(&change(GOOD)).expect_err("refused").to_string()
@@ -158,11 +239,12 @@ mod tests {
     #[test]
     fn a_switch_is_read() {
         let config = Config::parse(GOOD).expect("a configuration");
-        let known = config.switches[0].known().expect("a switch");
+        let known = &known(&config.switches).expect("switches")[0];
         assert_eq!(
             (known.name.as_str(), known.provisioning, known.cleaning),
             ("tor1", known.cleaning, known.provisioning)
         );
+        assert!(known.ports.contains("n2") && !known.ports.contains("n3") && known.physical_network.is_none());
         assert!(Config::default().switches.is_empty());
     }
 
@@ -170,6 +252,15 @@ mod tests {
     fn what_cannot_be_is_refused_by_its_key() {
         let twice = refused(|good| good.repeat(2));
         assert_eq!(twice, "switches.name: there are two switches 'tor1'");
+        let second =
+            |from: &str, to: &str| refused(|good| format!("{good}{}", good.replace("tor1", "tor2").replace(from, to)));
+        assert!(second("", "").starts_with("switches.address: 'tor2' is the same switch as 'tor1'"));
+        assert!(second(":6640", "").starts_with("switches.address: 'tor2' is the same"), "its usual port");
+        assert!(second("kind", "bridge = \"br\"\nkind").starts_with("switches.address: 'tor2' is the same"));
+        // They are connected to each other.
+        let other = |good: &str| good.replace("tor1", "tor2").replace("2.1:", "2.2:").replace("= 100", "= 200");
+        let idle = refused(|good| format!("{good}{}", other(good).replace("= 4000", "= 100")));
+        assert!(idle.starts_with("switches.idle_vlan: 100 is another switch's"), "{idle}");
         let with = |line: &str| refused(|good| format!("{good}{line}\n"));
         assert!(with("cleaning_vlan = 4000").starts_with("switches.idle_vlan: nobody may listen there"));
         assert!(with("cleaning_vlan = 0").starts_with("switches.cleaning_vlan: 0 is no VLAN"));
@@ -180,6 +271,11 @@ mod tests {
         assert!(refused(|good| good.replace("tcp:", "ssl:")).contains("needs a pin or a ca"));
         assert!(refused(|good| good.replace("tcp:", "ptcp:")).contains("is no address of a database"));
         assert!(refused(|good| good.replace("tor1", "")).starts_with("switches.name"));
+        assert!(refused(|good| good.replace("[\"n1\", \"n2\"]", "[]")).starts_with("switches.ports: names no port"));
+        assert!(refused(|good| good.replace("n2", "n1")).starts_with("switches.ports: 'n1' is listed twice"));
+        assert!(refused(|good| good.replace("n2", " n2")).starts_with("switches.ports: is empty, begins"));
+        assert!(refused(|good| good.replace("ports", "#")).contains("ports"), "there is no switch without a list");
+        assert!(with("switch_id = \"tor\"").starts_with("switches.switch_id: 'tor' is neither a MAC"));
         assert!(refused(|good| good.replace("= 100", "= 4095")).starts_with("switches.provisioning_vlan"));
     }
 }

@@ -1,13 +1,16 @@
 //! Open vSwitch by its database (OVSDB, RFC 7047).
 //!
-//! A change is one transaction that holds only while the port is as it was read. It also raises `next_cfg`, and the
-//! daemon that moves frames (`ovs-vswitchd`) says by `cur_cfg` up to which change it has come: so a port counts as set
-//! when the daemon, not only the database, has it, and the database shows it when it is asked again.
+//! A change is one transaction that holds only while the port is as it was read, and nothing else was changed since then
+//! ([`change`]). It also raises `next_cfg`, and the daemon that moves frames (`ovs-vswitchd`) says by `cur_cfg` up to which
+//! change it has come: so a port counts as set when the daemon, not only the database, has it, and the database shows it
+//! when it is asked again. Changes of one switch come one after the other.
 //!
 //! What the database does not show: OpenFlow rules that somebody put in by hand. Bridges with a controller, or that wait
 //! for one, are refused, because VLANs of ports decide nothing there.
 
 mod address;
+mod change;
+mod databases;
 mod link;
 #[cfg(test)]
 mod peer_tests;
@@ -16,20 +19,20 @@ mod snapshot;
 mod tests;
 mod tls;
 
-use super::{Actual, Checked, Membership, PortState, Switch, SwitchError, Vlan};
+use super::{Checked, PortState, Switch, SwitchError, Vlan, Wanted};
 use async_trait::async_trait;
-use leasehold_protocols::ovsdb::{
-    Condition, Datum, Mutation, Operation, Outcome, Row, Schema, TransactError, Until, outcomes, transact,
-};
+use leasehold_protocols::ovsdb::{Operation, Outcome, Schema, TransactError, outcomes, transact};
 use link::{Link, LinkError};
 use serde_json::{Value, json};
-use snapshot::{FoundPort, Search, Snapshot, columns, selects};
-use std::time::{Duration, Instant};
+use snapshot::{FoundPort, Snapshot, selects};
+use std::sync::Arc;
+use std::time::Duration;
 use tls::Tls;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
 
 pub use address::{Address, NoAddress};
+pub use databases::Databases;
 pub use tls::{ClientCertificate, Trust};
 
 const DATABASE: &str = "Open_vSwitch";
@@ -75,14 +78,18 @@ pub struct OvsdbSwitch {
     tls: Option<Tls>,
     /// The connection in use; another is made when it has ended.
     link: Mutex<Option<Link>>,
+    /// Whoever changes a port has it, from his first look to his last.
+    turn: Mutex<()>,
+    /// Which switches there are beside this one.
+    databases: Arc<Databases>,
 }
 
 impl OvsdbSwitch {
-    /// Opens nothing yet.
+    /// Opens nothing yet. `databases`: one for all switches.
     ///
     /// # Errors
     /// When what is said cannot be used, such as a certificate that cannot be read.
-    pub fn new(config: Config) -> Result<OvsdbSwitch, SwitchError> {
+    pub fn new(config: Config, databases: Arc<Databases>) -> Result<OvsdbSwitch, SwitchError> {
         let unsupported = |detail: String| SwitchError::Unsupported { switch: config.name.clone(), detail };
         let tls = match (&config.address, &config.trust) {
             (Address::Ssl { host, .. }, Some(trust)) => {
@@ -96,7 +103,7 @@ impl OvsdbSwitch {
             }
             (_, None) => None,
         };
-        Ok(OvsdbSwitch { config, tls, link: Mutex::new(None) })
+        Ok(OvsdbSwitch { config, tls, link: Mutex::new(None), turn: Mutex::new(()), databases })
     }
 
     /// The connection, or a new one.
@@ -147,16 +154,16 @@ impl OvsdbSwitch {
         Err(error)
     }
 
-    /// One transaction. `None`: a `wait` in it did not hold, so that nothing came about.
+    /// One transaction. The inner error: the `wait` of this place in it did not hold, so that nothing came about.
     async fn transact(
         &self,
         operations: &[Operation],
         patience: Duration,
-    ) -> Result<Option<Vec<Outcome>>, SwitchError> {
+    ) -> Result<Result<Vec<Outcome>, usize>, SwitchError> {
         let reply = self.call("transact", transact(DATABASE, operations), patience).await?;
         match outcomes(&reply, operations.len()) {
-            Ok(outcomes) => Ok(Some(outcomes)),
-            Err(TransactError::Failed { error, .. }) if error.error == TIMED_OUT => Ok(None),
+            Ok(outcomes) => Ok(Ok(outcomes)),
+            Err(TransactError::Failed { at, error }) if error.error == TIMED_OUT => Ok(Err(at)),
             Err(TransactError::Failed { error, .. }) => {
                 Err(SwitchError::Refused { switch: self.config.name.clone(), detail: error.to_string() })
             }
@@ -167,141 +174,26 @@ impl OvsdbSwitch {
     /// One that waits for nothing.
     async fn select(&self, operations: &[Operation]) -> Result<Vec<Outcome>, SwitchError> {
         let read = self.transact(operations, self.config.limits.answer).await?;
-        read.ok_or_else(|| self.protocol("it waited where it was not to wait".to_owned()))
+        read.map_err(|_| self.protocol("it waited where it was not to wait".to_owned()))
     }
 
     async fn snapshot(&self) -> Result<Snapshot, SwitchError> {
         let read = self.select(&selects()).await?;
-        Snapshot::read(&read, self.config.bridge.as_deref(), self.config.idle)
-            .map_err(|what| self.protocol(format!("its database shows {what}")))
+        let snapshot = Snapshot::read(&read, self.config.bridge.as_deref(), self.config.idle)
+            .map_err(|what| self.protocol(format!("its database shows {what}")))?;
+        if let Some(root) = &snapshot.root {
+            let (switch, bridge) = (self.config.name.as_str(), self.config.bridge.as_deref());
+            self.databases.claim(&root.id, bridge, switch).map_err(|other| SwitchError::Unsupported {
+                switch: switch.to_owned(),
+                detail: format!("it is the same as '{other}', and a port must not have two names: configure it once"),
+            })?;
+        }
+        Ok(snapshot)
     }
 
     fn find<'a>(&self, snapshot: &'a Snapshot, wanted: &str) -> Result<&'a FoundPort, SwitchError> {
-        let (switch, port) = (self.config.name.clone(), wanted.to_owned());
-        match snapshot.find(wanted) {
-            Search::Found(port) => Ok(port),
-            Search::Unknown => Err(SwitchError::UnknownPort { switch, port }),
-            Search::Ambiguous(candidates) => Err(SwitchError::AmbiguousPort { switch, port, candidates }),
-        }
-    }
-
-    /// What must not be done, whoever asks.
-    fn check_wanted(&self, found: &FoundPort, wanted: &Membership) -> Result<(), SwitchError> {
-        let switch = self.config.name.clone();
-        let idle = self.config.idle;
-        let heard = match wanted {
-            Membership::Idle => false,
-            Membership::Access(vlan) => *vlan == idle,
-            Membership::Trunk(trunk) => trunk.native() == idle || trunk.tagged().contains(&idle),
-        };
-        if heard {
-            let detail = format!("VLAN {idle} is its idle VLAN, which nothing listens on");
-            return Err(SwitchError::Unsupported { switch, detail });
-        }
-        if found.is_local() {
-            let detail = format!("port '{}' is the bridge's own, not a machine's", found.name);
-            return Err(SwitchError::Unsupported { switch, detail });
-        }
-        if let Some(what) = found.controlled() {
-            let detail =
-                format!("in bridge '{}' {what} decides where frames go, not VLANs of ports", found.bridge_name);
-            return Err(SwitchError::Unsupported { switch, detail });
-        }
-        Ok(())
-    }
-
-    /// The transaction. Out: the number of the configuration that has the change in it.
-    async fn write(&self, port: &str, found: &FoundPort, wanted: &Membership) -> Result<i64, SwitchError> {
-        let this = || vec![Condition::equal("_uuid", Datum::one(found.id.clone()))];
-        let bridge = Row([("name".to_owned(), Datum::one(found.bridge_name.as_str()))].into());
-        let owner = vec![
-            Condition::equal("_uuid", Datum::one(found.bridge.clone())),
-            Condition::includes("ports", Datum::one(found.id.clone())),
-        ];
-        let wait = |table: &str, rows: Vec<Condition>, expected: Row| Operation::Wait {
-            table: table.to_owned(),
-            rows,
-            until: Until::Equal,
-            expected,
-            timeout_ms: 0,
-        };
-        let to = columns(wanted, self.config.idle);
-        let operations = [
-            wait("Port", this(), found.read.clone()),
-            wait("Bridge", owner, bridge),
-            Operation::Update { table: "Port".to_owned(), rows: this(), to },
-            // Also where nothing changes: the daemon's answer shows that it is there, and has it.
-            Operation::Mutate {
-                table: DATABASE.to_owned(),
-                rows: Vec::new(),
-                mutations: vec![Mutation::Add("next_cfg".to_owned(), 1)],
-            },
-            Operation::Select { table: DATABASE.to_owned(), rows: Vec::new(), columns: vec!["next_cfg".to_owned()] },
-            Operation::Comment(format!("leasehold: port {} to {wanted}", found.name)),
-        ];
-        match self.transact(&operations, self.config.limits.answer).await? {
-            None => Err(SwitchError::Changed { switch: self.config.name.clone(), port: port.to_owned() }),
-            Some(done) => match done.as_slice() {
-                [_, _, update, mutate, select, _] if update.count == 1 && mutate.count == 1 => {
-                    let number = select.rows.first().and_then(|row| row.integer("next_cfg"));
-                    number.ok_or_else(|| self.protocol("no number of its configuration".to_owned()))
-                }
-                _ => Err(self.protocol("a change met another number of rows than one".to_owned())),
-            },
-        }
-    }
-
-    /// Waits until the daemon has come as far as this configuration.
-    async fn applied(&self, port: &str, number: i64) -> Result<(), SwitchError> {
-        let Limits { answer, apply, .. } = self.config.limits;
-        let end = Instant::now() + apply;
-        loop {
-            let column = || vec!["cur_cfg".to_owned()];
-            let select = Operation::Select { table: DATABASE.to_owned(), rows: Vec::new(), columns: column() };
-            let read = self.select(&[select]).await?;
-            let reached = read.first().and_then(|outcome| outcome.rows.first()?.integer("cur_cfg"));
-            let reached = reached.ok_or_else(|| self.protocol("no number of its configuration".to_owned()))?;
-            if reached >= number {
-                return Ok(());
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            let wait = Operation::Wait {
-                table: DATABASE.to_owned(),
-                rows: Vec::new(),
-                until: Until::Differs,
-                expected: Row([("cur_cfg".to_owned(), Datum::one(reached))].into()),
-                timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-            };
-            if left.is_zero() || self.transact(&[wait], left + answer).await?.is_none() {
-                let detail =
-                    format!("ovs-vswitchd has not confirmed it within {} s: is it running?", apply.as_secs_f32());
-                return Err(SwitchError::NotApplied {
-                    switch: self.config.name.clone(),
-                    port: port.to_owned(),
-                    detail,
-                });
-            }
-        }
-    }
-
-    /// Asks the database again.
-    async fn read_back(&self, port: &str, written: &FoundPort, wanted: &Membership) -> Result<PortState, SwitchError> {
-        let snapshot = self.snapshot().await?;
-        let found = self.find(&snapshot, port)?;
-        let state = found.state();
-        let (switch, port) = (self.config.name.clone(), port.to_owned());
-        if found.id != written.id {
-            return Err(SwitchError::Changed { switch, port });
-        }
-        if state.actual != Actual::Member(wanted.clone()) {
-            let (wanted, got) = (wanted.to_string(), state.actual.to_string());
-            return Err(SwitchError::NotKept { switch, port, wanted, got });
-        }
-        // A port that moves no frames is as idle as it can be.
-        match found.broken().filter(|_| *wanted != Membership::Idle) {
-            Some(detail) => Err(SwitchError::Broken { switch, port, detail }),
-            None => Ok(state),
-        }
+        let unknown = || SwitchError::UnknownPort { switch: self.config.name.clone(), port: wanted.to_owned() };
+        snapshot.find(wanted).ok_or_else(unknown)
     }
 
     fn unreachable(&self, detail: String) -> SwitchError {
@@ -321,7 +213,14 @@ impl Switch for OvsdbSwitch {
     async fn check(&self) -> Result<Checked, SwitchError> {
         let schema = self.call("get_schema", json!([DATABASE]), self.config.limits.answer).await?;
         let schema = Schema::read(schema).map_err(|error| self.protocol(error.to_string()))?;
-        for (table, column) in [("Port", "vlan_mode"), ("Port", "tag"), ("Port", "trunks"), (DATABASE, "cur_cfg")] {
+        for (table, column) in [
+            ("Port", "vlan_mode"),
+            ("Port", "tag"),
+            ("Port", "trunks"),
+            ("Port", "protected"),
+            (DATABASE, "next_cfg"),
+            (DATABASE, "cur_cfg"),
+        ] {
             if !schema.has(table, column) {
                 return Err(self.protocol(format!("its database has no column '{column}' in '{table}'")));
             }
@@ -343,13 +242,9 @@ impl Switch for OvsdbSwitch {
         Ok(self.find(&self.snapshot().await?, port)?.state())
     }
 
-    async fn set(&self, port: &str, wanted: &Membership) -> Result<PortState, SwitchError> {
-        let snapshot = self.snapshot().await?;
-        let found = self.find(&snapshot, port)?;
-        self.check_wanted(found, wanted)?;
-        let number = self.write(port, found, wanted).await?;
-        self.applied(port, number).await?;
-        self.read_back(port, found, wanted).await
+    async fn set(&self, port: &str, wanted: &Wanted) -> Result<PortState, SwitchError> {
+        let _turn = self.turn.lock().await;
+        self.change(port, wanted).await
     }
 
     async fn close(&self) {

@@ -1,11 +1,13 @@
 //! Against Open vSwitch itself. It must be there (`packaging/prepare build`): without a real peer this driver is a guess.
 
+mod datapath;
 mod peer;
 mod tls;
 
+use super::change::Written;
 use super::tests::{config, vlan};
 use super::*;
-use crate::switch::Trunk;
+use crate::switch::{Actual, Membership, Trunk};
 use peer::{Hook, Peer, proxy};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ const UPDATE: &str = r#""op":"update""#;
 const SNAPSHOT: &str = r#""table":"Interface""#;
 
 fn switch_at(path: PathBuf) -> OvsdbSwitch {
-    OvsdbSwitch::new(config(Address::Unix(path))).expect("a switch")
+    OvsdbSwitch::new(config(Address::Unix(path)), Arc::default()).expect("a switch")
 }
 
 fn switch(peer: &Peer) -> OvsdbSwitch {
@@ -34,18 +36,24 @@ fn disturbed(
     switch_at(proxy(peer, Hook { text, nth, act: Box::new(move || act(&other)) }))
 }
 
-fn trunk(native: u16, tagged: &[u16]) -> Membership {
-    Membership::Trunk(Trunk::new(vlan(native), tagged.iter().copied().map(vlan).collect()).expect("a trunk"))
+fn trunk(native: u16, tagged: &[u16]) -> Wanted {
+    let trunk = Trunk::new(vlan(native), tagged.iter().copied().map(vlan).collect());
+    Wanted::among(Membership::Trunk(trunk.expect("a trunk")))
 }
 
-fn access(number: u16) -> Membership {
-    Membership::Access(vlan(number))
+fn access(number: u16) -> Wanted {
+    Wanted::among(Membership::Access(vlan(number)))
+}
+
+fn member(wanted: &Wanted) -> Actual {
+    Actual::Member(wanted.membership().clone())
 }
 
 #[tokio::test]
 async fn a_port_is_put_on_its_vlans_and_the_daemon_moves_its_frames_so() {
     let peer = Peer::new(&["n1", "n2", "up"]);
     peer.control(&["set", "port", "n2", "tag=10", "other_config:mine=kept", "protected=false"]);
+    peer.control(&["set", "port", "n1", "protected=false"]);
     peer.control(&["set", "port", "up", "protected=false", "vlan_mode=trunk", "trunks=10,20"]);
     let switch = switch(&peer);
     let checked = switch.check().await.expect("a switch");
@@ -54,8 +62,8 @@ async fn a_port_is_put_on_its_vlans_and_the_daemon_moves_its_frames_so() {
     assert_eq!(peer.reaches("n1"), ["up"; 0], "untagged frames of a trunk are on VLAN 0");
 
     let state = switch.set("n1", &access(10)).await.expect("set");
-    assert_eq!((state.name.as_str(), state.actual.clone()), ("n1", Actual::Member(access(10))));
-    assert_eq!((state.protected, state.link, state.trouble), (true, Some(true), None));
+    assert_eq!((state.name.as_str(), state.actual.clone()), ("n1", member(&access(10))));
+    assert_eq!((state.protected, state.link, state.trouble), (false, Some(true), None));
     assert_eq!(peer.columns("n1"), "access 10 []");
     assert_eq!(peer.reaches("n1"), ["n2", "up"]);
 
@@ -65,14 +73,14 @@ async fn a_port_is_put_on_its_vlans_and_the_daemon_moves_its_frames_so() {
     switch.set("n1", &trunk(10, &[20, 30])).await.expect("set");
     assert_eq!(peer.columns("n1"), "native-untagged 10 [20, 30]");
     assert_eq!(peer.reaches("n1"), ["n2", "up"]);
-    assert_eq!(switch.port("n1").await.map(|state| state.actual), Ok(Actual::Member(trunk(10, &[20, 30]))));
+    assert_eq!(switch.port("n1").await.map(|state| state.actual), Ok(member(&trunk(10, &[20, 30]))));
 
     // A machine that nobody has: nothing of the trunk is left, and nobody hears it.
-    switch.set("n1", &Membership::Idle).await.expect("set");
+    switch.set("n1", &Wanted::idle()).await.expect("set");
     assert_eq!(peer.columns("n1"), "access 4000 []");
     assert_eq!(peer.reaches("n1"), ["up"; 0]);
     assert_eq!(peer.reaches("n2"), ["up"]);
-    switch.set("n1", &Membership::Idle).await.expect("again");
+    switch.set("n1", &Wanted::idle()).await.expect("again");
 
     let all: Vec<_> =
         switch.ports().await.expect("ports").into_iter().map(|port| (port.name, port.actual.to_string())).collect();
@@ -86,53 +94,107 @@ async fn a_port_is_put_on_its_vlans_and_the_daemon_moves_its_frames_so() {
     // What nobody named is as it was.
     assert_eq!(peer.columns("n2"), "[] 10 []");
     assert_eq!(peer.control(&["get", "port", "n2", "other_config", "protected"]), "{mine=kept}\nfalse");
-    assert_eq!(peer.control(&["get", "port", "n1", "protected"]), "true");
     assert_eq!(peer.columns("up"), "trunk [] [10, 20]");
 }
 
 #[tokio::test]
-async fn ports_are_found_by_what_a_cable_is_noted_with() {
+async fn a_port_is_found_by_its_own_name_and_no_other() {
     let peer = Peer::new(&["n1", "n2"]);
-    let bond = [
-        "add-bond",
-        "br",
-        "bond",
-        "b1",
-        "b2",
-        "--",
-        "set",
-        "interface",
-        "b1",
-        "type=dummy",
-        "--",
-        "set",
-        "interface",
-        "b2",
-        "type=dummy",
-    ];
-    peer.control(&bond);
+    let bond = ["add-bond", "br", "bond", "b1", "b2", "--", "set", "interface", "b1", "type=dummy", "--"];
+    peer.control(&[&bond[..], &["set", "interface", "b2", "type=dummy"]].concat());
     let switch = switch(&peer);
-    let mac = peer.control(&["get", "interface", "n2", "mac_in_use"]).replace('"', "").to_uppercase();
-    assert_eq!(switch.set(&mac, &access(10)).await.map(|state| state.name), Ok("n2".into()));
-    assert_eq!(switch.set("b2", &access(11)).await.map(|state| state.name), Ok("bond".into()));
-    for unknown in ["n3", "", "N1", &"n".repeat(10_000), "n1\0", "[\"set\",[]]"] {
+    let mac = peer.control(&["get", "interface", "n2", "mac_in_use"]).replace('"', "");
+    // An interface of a port, and a MAC address, would be second names of it.
+    for unknown in ["n3", "", "N1", " n1", "b2", &mac, &"n".repeat(10_000), "n1\0", "[\"set\",[]]"] {
         assert!(matches!(switch.set(unknown, &access(10)).await, Err(SwitchError::UnknownPort { .. })), "{unknown}");
     }
-    let mac = r#"mac="02:00:00:00:00:0a""#;
-    for name in ["n1", "n2"] {
-        peer.control(&["set", "interface", name, "type=internal", mac]);
+    assert_eq!(switch.set("bond", &access(11)).await.map(|state| state.name), Ok("bond".into()));
+    assert_eq!((peer.columns("n1"), peer.columns("n2")), ("[] [] []".into(), "[] [] []".into()));
+}
+
+#[tokio::test]
+async fn a_switch_that_is_configured_twice_is_used_by_one_name() {
+    let peer = Peer::new(&["n1"]);
+    let databases = Arc::<Databases>::default();
+    let named = |name: &str, path: PathBuf| {
+        let config = Config { name: name.into(), ..config(Address::Unix(path)) };
+        OvsdbSwitch::new(config, databases.clone()).expect("a switch")
+    };
+    let hook = Hook { text: "nothing", nth: 1, act: Box::new(|| {}) };
+    let (one, other) = (named("tor1", peer.path("db.sock")), named("tor2", proxy(&peer, hook)));
+    one.set("n1", &access(10)).await.expect("set");
+    let error = other.set("n1", &access(11)).await.expect_err("the same");
+    assert!(error.to_string().contains("it is the same as 'tor1'") && !error.may_pass(), "{error}");
+    assert!(other.check().await.is_err());
+    assert_eq!(peer.columns("n1"), "access 10 []");
+}
+
+#[tokio::test]
+async fn whether_a_port_is_kept_apart_is_set_with_its_vlans_and_read_back() {
+    let peer = Peer::new(&["n1", "n2"]);
+    let protected = || peer.control(&["get", "port", "n1", "protected"]);
+    peer.control(&["set", "port", "n1", "protected=false"]);
+    let switch = switch(&peer);
+    for (wanted, kept_apart) in [
+        (Wanted::alone(vlan(100)), "true"),
+        (access(10), "false"),
+        (Wanted::idle(), "true"),
+        (trunk(10, &[20]), "false"),
+    ] {
+        let state = switch.set("n1", &wanted).await.expect("set");
+        assert!(wanted.is_met_by(&state), "{state:?}");
+        assert_eq!(protected(), kept_apart, "{wanted}");
     }
-    let same = ["n1", "n2"].map(|name| peer.control(&["get", "interface", name, "mac_in_use"]));
-    assert_eq!(same[0], same[1], "the daemon has taken the addresses");
-    let error = switch.set(same[0].trim_matches('"'), &access(12)).await.expect_err("two ports");
-    assert!(matches!(&error, SwitchError::AmbiguousPort { candidates, .. } if *candidates == ["n1", "n2"]), "{error}");
-    assert_eq!((peer.columns("n1"), peer.columns("n2")), ("[] [] []".into(), "access 10 []".into()));
+    for (wanted, meddled, got) in [
+        (Wanted::alone(vlan(100)), "false", "VLAN 100"),
+        (Wanted::idle(), "false", "idle, not protected"),
+        (access(10), "true", "VLAN 10, protected"),
+    ] {
+        let peer = Peer::new(&["n1"]);
+        let value = format!("protected={meddled}");
+        let other = disturbed(&peer, SNAPSHOT, 2, move |peer| drop(peer.control(&["set", "port", "n1", &value])));
+        let error = other.set("n1", &wanted).await.expect_err("not kept");
+        let (wanted, got) = (wanted.to_string(), got.to_owned());
+        assert_eq!(error, SwitchError::NotKept { switch: "tor1".into(), port: "n1".into(), wanted, got });
+    }
+}
+
+#[tokio::test]
+async fn machines_that_are_worked_on_do_not_hear_each_other_and_those_of_a_network_do() {
+    let peer = Peer::new(&["n1", "n2", "up"]);
+    peer.control(&["set", "port", "up", "protected=false", "vlan_mode=trunk", "trunks=10,100"]);
+    let switch = switch(&peer);
+    for (wanted, reached) in
+        [(Wanted::alone(vlan(100)), &["up"][..]), (access(10), &["n2", "up"]), (Wanted::idle(), &[])]
+    {
+        for port in ["n1", "n2"] {
+            switch.set(port, &wanted).await.expect("set");
+        }
+        assert_eq!(peer.reaches("n1"), reached, "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_was_given_up_does_not_come_about_after_later_ones() {
+    let peer = Peer::new(&["n1"]);
+    let switch = switch(&peer);
+    switch.set("n1", &Wanted::idle()).await.expect("set");
+    // Its answer did not come, so it was given up, and the port put elsewhere and on idle again.
+    let before = switch.snapshot().await.expect("a snapshot");
+    let found = before.find("n1").expect("a port");
+    for wanted in [access(20), Wanted::idle()] {
+        switch.set("n1", &wanted).await.expect("set");
+    }
+    // Now it reaches the database, which shows the port as it was.
+    let late = switch.write(before.root.as_ref().expect("a root"), found, &access(10)).await;
+    assert_eq!(late, Ok(Written::Overtaken));
+    assert_eq!(peer.columns("n1"), "access 4000 []");
 }
 
 #[tokio::test]
 async fn what_must_not_be_set_is_refused() {
     let peer = Peer::new(&["n1"]);
-    let refused = async |port: &str, wanted: Membership| {
+    let refused = async |port: &str, wanted: Wanted| {
         let error = switch(&peer).set(port, &wanted).await.expect_err("refused");
         assert!(matches!(error, SwitchError::Unsupported { .. }) && !error.may_pass(), "{error}");
         error.to_string()
@@ -147,7 +209,7 @@ async fn what_must_not_be_set_is_refused() {
 
     let elsewhere = |bridge: &str| {
         let config = Config { bridge: Some(bridge.into()), ..config(Address::Unix(peer.path("db.sock"))) };
-        OvsdbSwitch::new(config).expect("a switch")
+        OvsdbSwitch::new(config, Arc::default()).expect("a switch")
     };
     peer.control(&["del-controller", "br", "--", "add-br", "br2", "--", "set", "bridge", "br2", "datapath_type=dummy"]);
     assert!(matches!(elsewhere("br2").set("n1", &access(10)).await, Err(SwitchError::UnknownPort { .. })));
@@ -159,7 +221,7 @@ async fn what_must_not_be_set_is_refused() {
 async fn what_undermines_isolation_is_told() {
     let peer = Peer::new(&["n1", "n2"]);
     let switch = switch(&peer);
-    switch.set("n1", &Membership::Idle).await.expect("set");
+    switch.set("n1", &Wanted::idle()).await.expect("set");
     switch.set("n2", &access(10)).await.expect("set");
     let warnings = async || switch.check().await.expect("a switch").warnings;
     assert_eq!(warnings().await, [""; 0]);
@@ -261,7 +323,7 @@ async fn a_dead_daemon_has_carried_nothing_out() {
     };
     let mut hasty = config(Address::Unix(proxy(&peer, hook)));
     hasty.limits.apply = Duration::from_millis(500);
-    let hasty = OvsdbSwitch::new(hasty).expect("a switch");
+    let hasty = OvsdbSwitch::new(hasty, Arc::default()).expect("a switch");
     let error = hasty.set("n1", &access(10)).await.expect_err("the daemon is dead");
     assert!(matches!(error, SwitchError::NotApplied { .. }) && error.may_pass(), "{error}");
     assert!(error.to_string().contains("ovs-vswitchd has not confirmed it within 0.5 s"), "{error}");
@@ -301,7 +363,7 @@ async fn a_port_whose_interface_is_not_there_can_only_be_idle() {
     let switch = switch(&peer);
     let error = switch.set("gone", &access(10)).await.expect_err("broken");
     assert!(matches!(error, SwitchError::Broken { .. }), "{error}");
-    let idle = switch.set("gone", &Membership::Idle).await.expect("nobody hears it");
+    let idle = switch.set("gone", &Wanted::idle()).await.expect("nobody hears it");
     assert!(idle.trouble.is_some());
     switch.set("n1", &access(10)).await.expect("another's trouble is not this one's");
 }

@@ -3,12 +3,12 @@
 //! What a column means is said in ovs-vswitchd.conf.db(5), and what counts in doubt by `bridge.c`: no `vlan_mode` is
 //! `access` where there is a tag and `trunk` where there is none, and a trunk without a list is one of all VLANs.
 
-use crate::switch::{Actual, Membership, PortState, Trunk, Vlan};
+use crate::switch::{Actual, Membership, PortState, Trunk, Vlan, Wanted};
 use leasehold_protocols::ovsdb::{Atom, Datum, Operation, Outcome, Row, RowId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The columns by which the membership of a port is set; nothing else of it is ever written.
-const MEMBERSHIP: [&str; 3] = ["vlan_mode", "tag", "trunks"];
+/// The columns by which it is set how a port stands; nothing else of it is ever written.
+const STANDING: [&str; 4] = ["vlan_mode", "tag", "trunks", "protected"];
 
 /// What is read, all at one moment, in the order of [`Snapshot::read`].
 pub(super) fn selects() -> Vec<Operation> {
@@ -21,24 +21,35 @@ pub(super) fn selects() -> Vec<Operation> {
         select("Open_vSwitch", &["_uuid", "next_cfg", "cur_cfg"]),
         select("Bridge", &["_uuid", "name", "ports", "controller", "fail_mode", "mirrors"]),
         select("Port", &["_uuid", "name", "interfaces", "vlan_mode", "tag", "trunks", "protected"]),
-        select("Interface", &["_uuid", "name", "error", "ofport", "link_state", "mac_in_use"]),
+        select("Interface", &["_uuid", "name", "error", "ofport", "link_state"]),
     ]
 }
 
 /// The database at one moment.
 pub(super) struct Snapshot {
     pub(super) ports: Vec<FoundPort>,
+    /// The one row of the whole switch.
+    pub(super) root: Option<Root>,
     /// Bridges that copy frames.
     mirrored: Vec<String>,
 }
 
+/// The switch as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Root {
+    pub(super) id: RowId,
+    /// Rises with every change that somebody waits for.
+    pub(super) next_cfg: i64,
+}
+
 /// A port of a bridge.
+#[derive(Clone)]
 pub(super) struct FoundPort {
     pub(super) id: RowId,
     pub(super) name: String,
     pub(super) bridge: RowId,
     pub(super) bridge_name: String,
-    /// What a change is based on: name and membership as they were read.
+    /// What a change is based on: name and standing as they were read.
     pub(super) read: Row,
     interfaces: Vec<Interface>,
     actual: Actual,
@@ -47,25 +58,26 @@ pub(super) struct FoundPort {
     controlled: Option<&'static str>,
 }
 
+#[derive(Clone)]
 struct Interface {
     name: String,
-    mac: Option<String>,
     link: Option<bool>,
     error: Option<String>,
     works: bool,
 }
 
-/// How many ports a name means.
-pub(super) enum Search<'a> {
-    Found(&'a FoundPort),
-    Unknown,
-    Ambiguous(Vec<String>),
-}
-
 impl Snapshot {
     /// From the outcomes of [`selects`]. `bridge`: the only one that counts. An error says what does not make sense.
     pub(super) fn read(outcomes: &[Outcome], bridge: Option<&str>, idle: Vlan) -> Result<Snapshot, &'static str> {
-        let [_, bridges, ports, interfaces] = outcomes else { return Err("an answer to something else") };
+        let [roots, bridges, ports, interfaces] = outcomes else { return Err("an answer to something else") };
+        let root = match roots.rows.as_slice() {
+            [] => None,
+            [row] => {
+                let next_cfg = row.integer("next_cfg").ok_or("no number of its configuration")?;
+                Some(Root { id: row.uuid("_uuid").ok_or("a switch without a UUID")?.clone(), next_cfg })
+            }
+            _ => return Err("several switches"),
+        };
         let mut by_id = BTreeMap::new();
         for row in &interfaces.rows {
             by_id.insert(row.uuid("_uuid").ok_or("an interface without a UUID")?, row);
@@ -73,30 +85,36 @@ impl Snapshot {
         let (mut owners, mut mirrored) = (BTreeMap::new(), Vec::new());
         for row in &bridges.rows {
             let name = row.text("name").ok_or("a bridge without a name")?;
-            if bridge.is_some_and(|only| only != name) {
-                continue;
-            }
-            if !row.set("mirrors").ok_or("a bridge without a column of mirrors")?.is_empty() {
+            let counts = bridge.is_none_or(|only| only == name);
+            if counts && !row.set("mirrors").ok_or("a bridge without a column of mirrors")?.is_empty() {
                 mirrored.push(name.to_owned());
             }
             for port in row.set("ports").ok_or("a bridge without ports")? {
                 let Atom::Uuid(port) = port else { return Err("a port that is no row") };
-                owners.insert(port, row);
+                if owners.insert(port, (row, counts)).is_some() {
+                    return Err("a port in two bridges");
+                }
             }
         }
-        let mut found = Vec::new();
+        let (mut found, mut plugged) = (Vec::new(), BTreeSet::new());
         for row in &ports.rows {
             let id = row.uuid("_uuid").ok_or("a port without a UUID")?;
-            let Some(owner) = owners.get(id) else { continue };
+            let Some((owner, counts)) = owners.get(id) else { continue };
             let mut own = Vec::new();
             for interface in row.set("interfaces").ok_or("a port without interfaces")? {
                 let Atom::Uuid(interface) = interface else { return Err("an interface that is no row") };
+                if !plugged.insert(interface) {
+                    return Err("an interface in two ports");
+                }
                 own.push(Interface::read(by_id.get(interface).ok_or("an interface that is not there")?)?);
+            }
+            if !counts {
+                continue;
             }
             found.push(FoundPort::read(row, owner, own, idle)?);
         }
         found.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(Snapshot { ports: found, mirrored })
+        Ok(Snapshot { ports: found, root, mirrored })
     }
 
     /// What keeps idle ports from being alone.
@@ -121,20 +139,10 @@ impl Snapshot {
         warnings
     }
 
-    /// Finds a port by its name, or else by the name or the MAC address of an interface of it, as LLDP may tell either.
-    pub(super) fn find(&self, wanted: &str) -> Search<'_> {
-        if let Some(port) = self.ports.iter().find(|port| port.name == wanted) {
-            return Search::Found(port);
-        }
-        let meant = |interface: &Interface| {
-            interface.name == wanted || interface.mac.as_ref().is_some_and(|mac| mac.eq_ignore_ascii_case(wanted))
-        };
-        let found: Vec<_> = self.ports.iter().filter(|port| port.interfaces.iter().any(meant)).collect();
-        match found.as_slice() {
-            [] => Search::Unknown,
-            [only] => Search::Found(only),
-            several => Search::Ambiguous(several.iter().map(|port| port.name.clone()).collect()),
-        }
+    /// The port of this name, letter for letter. By what else a port might be meant (an interface of it, a MAC address)
+    /// none is found: two names for one port would let one machine have another's.
+    pub(super) fn find(&self, wanted: &str) -> Option<&FoundPort> {
+        self.ports.iter().find(|port| port.name == wanted)
     }
 }
 
@@ -147,7 +155,6 @@ impl Interface {
         let ofport = row.optional("ofport").ok_or("an interface without ofport")?;
         Ok(Interface {
             name: row.text("name").ok_or("an interface without a name")?.to_owned(),
-            mac: text("mac_in_use"),
             link: text("link_state").map(|state| state == "up"),
             error: text("error").filter(|error| !error.is_empty()),
             works: matches!(ofport, Some(Atom::Integer(number)) if *number > 0),
@@ -158,7 +165,7 @@ impl Interface {
 impl FoundPort {
     fn read(row: &Row, owner: &Row, interfaces: Vec<Interface>, idle: Vlan) -> Result<FoundPort, &'static str> {
         let mut read = Row::default();
-        for column in MEMBERSHIP.into_iter().chain(["name"]) {
+        for column in STANDING.into_iter().chain(["name"]) {
             let datum = row.0.get(column).ok_or("a port without its VLANs")?;
             read.0.insert(column.to_owned(), datum.clone());
         }
@@ -170,7 +177,10 @@ impl FoundPort {
             bridge: owner.uuid("_uuid").ok_or("a bridge without a UUID")?.clone(),
             bridge_name: owner.text("name").ok_or("a bridge without a name")?.to_owned(),
             actual: membership(row, idle).ok_or("a port's VLANs are none")?,
-            protected: matches!(row.optional("protected"), Some(Some(Atom::Boolean(true)))),
+            protected: match row.optional("protected") {
+                Some(Some(Atom::Boolean(protected))) => *protected,
+                _ => return Err("a port that is neither protected nor not"),
+            },
             controlled: match (controller, secure) {
                 ([_, ..], _) => Some("an OpenFlow controller"),
                 ([], true) => Some("OpenFlow rules (fail_mode is secure)"),
@@ -192,6 +202,11 @@ impl FoundPort {
         };
         let listed = self.read.set("trunks").is_some_and(|trunks| !trunks.is_empty());
         holds("tag") || !alone && (!listed || holds("trunks"))
+    }
+
+    /// It is the same port, in the same place, and stands as before.
+    pub(super) fn is_as(&self, before: &FoundPort) -> bool {
+        self.id == before.id && self.bridge == before.bridge && self.read == before.read
     }
 
     /// It is the port by which the box that the switch runs on is connected to it.
@@ -225,10 +240,10 @@ impl FoundPort {
     }
 }
 
-/// The columns that make a membership: all of them, so that nothing is left of what was there before.
-pub(super) fn columns(wanted: &Membership, idle: Vlan) -> Row {
+/// The columns that make a port stand so: all of them, so that nothing is left of what was there before.
+pub(super) fn columns(wanted: &Wanted, idle: Vlan) -> Row {
     let number = |vlan: Vlan| i64::from(vlan.number());
-    let (mode, tag, trunks) = match wanted {
+    let (mode, tag, trunks) = match wanted.membership() {
         Membership::Idle => ("access", idle, Vec::new()),
         Membership::Access(vlan) => ("access", *vlan, Vec::new()),
         Membership::Trunk(trunk) => (
@@ -237,8 +252,13 @@ pub(super) fn columns(wanted: &Membership, idle: Vlan) -> Row {
             trunk.tagged().iter().map(|vlan| Atom::Integer(number(*vlan))).collect(),
         ),
     };
-    let values = [Datum::one(mode), Datum::one(number(tag)), Datum::Set(trunks)];
-    Row(MEMBERSHIP.into_iter().map(str::to_owned).zip(values).collect())
+    let values = [
+        Datum::one(mode),
+        Datum::one(number(tag)),
+        Datum::Set(trunks),
+        Datum::Set(vec![Atom::Boolean(wanted.is_protected())]),
+    ];
+    Row(STANDING.into_iter().map(str::to_owned).zip(values).collect())
 }
 
 /// What the columns of a port mean; `None`: nothing that Open vSwitch lets them be.

@@ -22,7 +22,7 @@ pub(super) fn config(address: Address) -> Config {
 fn hasty(path: &Path) -> OvsdbSwitch {
     let mut config = config(Address::Unix(path.to_owned()));
     config.limits.answer = Duration::from_millis(200);
-    OvsdbSwitch::new(config).expect("a switch")
+    OvsdbSwitch::new(config, Arc::default()).expect("a switch")
 }
 
 /// A peer that treats each connection so, and the switch that talks to it.
@@ -39,7 +39,7 @@ where
             drop(tokio::spawn(treat(stream)));
         }
     });
-    (OvsdbSwitch::new(config(Address::Unix(path))).expect("a switch"), Peer { peer, folder })
+    (OvsdbSwitch::new(config(Address::Unix(path)), Arc::default()).expect("a switch"), Peer { peer, folder })
 }
 
 struct Peer {
@@ -138,7 +138,7 @@ async fn nobody_there_is_told() {
         drop(stream);
         Ok(())
     });
-    let error = switch.set("p", &Membership::Idle).await.expect_err("it hangs up");
+    let error = switch.set("p", &Wanted::idle()).await.expect_err("it hangs up");
     assert!(matches!(error, SwitchError::Unreachable { .. }), "{error}");
 }
 
@@ -186,7 +186,7 @@ async fn what_the_database_refuses_is_told_in_its_words() {
 
 #[test]
 fn what_cannot_be_trusted_is_no_switch() {
-    let refused = |config| match OvsdbSwitch::new(config) {
+    let refused = |config| match OvsdbSwitch::new(config, Arc::default()) {
         Ok(_) => panic!("a switch"),
         Err(error) => error.to_string(),
     };

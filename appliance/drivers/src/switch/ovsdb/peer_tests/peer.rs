@@ -14,7 +14,7 @@ const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A program that ends with the test.
-struct Program(Child);
+pub(super) struct Program(pub(super) Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -28,6 +28,10 @@ pub(super) struct Peer {
     vswitchd: Mutex<Option<Program>>,
     ovsdb: Mutex<Option<Program>>,
     listen: Vec<String>,
+    /// What is written before the daemon's own command, so that it runs elsewhere.
+    inside: Vec<String>,
+    /// Its datapath: `dummy`, of ports that exist only inside the daemon, or `netdev`, of network interfaces.
+    datapath: &'static str,
     folder: tempfile::TempDir,
 }
 
@@ -39,15 +43,30 @@ impl Peer {
 
     /// The same, with further arguments of the database that say where it listens.
     pub(super) fn listening(ports: &[&str], listen: impl Fn(&Path) -> Vec<String>) -> Arc<Peer> {
+        Peer::start_with(ports, listen, Vec::new(), "dummy")
+    }
+
+    /// With network interfaces of these names, where commands begin with `inside`.
+    pub(super) fn of_interfaces(ports: &[&str], inside: Vec<String>) -> Arc<Peer> {
+        Peer::start_with(ports, |_| Vec::new(), inside, "netdev")
+    }
+
+    fn start_with(
+        ports: &[&str],
+        listen: impl Fn(&Path) -> Vec<String>,
+        inside: Vec<String>,
+        datapath: &'static str,
+    ) -> Arc<Peer> {
         let folder = tempfile::tempdir().expect("a folder");
         let listen = listen(folder.path());
-        let peer = Peer { vswitchd: Mutex::new(None), ovsdb: Mutex::new(None), listen, folder };
+        let (vswitchd, ovsdb) = (Mutex::new(None), Mutex::new(None));
+        let peer = Peer { vswitchd, ovsdb, listen, inside, datapath, folder };
         let made = peer.run("ovsdb-tool", &["create", peer.text("conf.db").as_str(), SCHEMA]);
         assert!(made.status.success(), "ovsdb-tool: {}", String::from_utf8_lossy(&made.stderr));
         peer.start_database();
         peer.control(&["--no-wait", "init"]);
         peer.start_daemon();
-        peer.control(&["add-br", "br", "--", "set", "bridge", "br", "datapath_type=dummy"]);
+        peer.control(&["add-br", "br", "--", "set", "bridge", "br", &format!("datapath_type={datapath}")]);
         for port in ports {
             peer.add_port(port);
         }
@@ -55,21 +74,9 @@ impl Peer {
     }
 
     pub(super) fn add_port(&self, port: &str) {
-        self.control(&[
-            "add-port",
-            "br",
-            port,
-            "--",
-            "set",
-            "interface",
-            port,
-            "type=dummy",
-            "--",
-            "set",
-            "port",
-            port,
-            "protected=true",
-        ]);
+        let kind = if self.datapath == "dummy" { "type=dummy" } else { "type=system" };
+        let interface = ["add-port", "br", port, "--", "set", "interface", port, kind];
+        self.control(&[&interface[..], &["--", "set", "port", port, "protected=true"]].concat());
     }
 
     pub(super) fn start_database(&self) {
@@ -81,7 +88,14 @@ impl Peer {
     }
 
     pub(super) fn start_daemon(&self) {
-        let mut daemon = self.command("ovs-vswitchd");
+        let mut daemon = match self.inside.split_first() {
+            None => self.command("ovs-vswitchd"),
+            Some((first, rest)) => {
+                let mut command = self.command(first);
+                command.args(rest).arg(find("ovs-vswitchd"));
+                command
+            }
+        };
         daemon.args(["--no-chdir", "--enable-dummy", "--disable-system"]).arg(format!("unix:{}", self.text("db.sock")));
         daemon.arg(format!("--unixctl={}", self.text("vswitchd.ctl")));
         *self.vswitchd.lock().expect("a lock") = Some(self.start(daemon, "vswitchd.log"));
@@ -193,7 +207,7 @@ impl Peer {
 }
 
 /// Debian puts the daemons where only root looks for programs.
-fn find(program: &str) -> PathBuf {
+pub(super) fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     let found = folders.map(|folder| folder.join(program)).find(|file| file.is_file());

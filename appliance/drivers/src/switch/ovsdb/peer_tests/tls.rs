@@ -50,7 +50,7 @@ fn port(peer: &Peer) -> u16 {
 async fn the_database_is_reached_by_tcp() {
     let peer = Peer::listening(&["n1"], |_| vec!["--remote=ptcp:0:127.0.0.1".into()]);
     let address = Address::Tcp { host: "127.0.0.1".into(), port: port(&peer) };
-    let switch = OvsdbSwitch::new(config(address)).expect("a switch");
+    let switch = OvsdbSwitch::new(config(address), Arc::default()).expect("a switch");
     switch.set("n1", &access(10)).await.expect("set");
     assert_eq!(peer.columns("n1"), "access 10 []");
 }
@@ -83,7 +83,7 @@ async fn only_the_database_with_the_right_certificate_is_talked_to() {
     let switch = |host: &str, trust: Trust, certificate: Option<ClientCertificate>| {
         let address = Address::Ssl { host: host.into(), port: number };
         let config = Config { trust: Some(trust), certificate, ..config(address) };
-        OvsdbSwitch::new(config).expect("a switch")
+        OvsdbSwitch::new(config, Arc::default()).expect("a switch")
     };
     let by_ca = |name: &str, issued: &Issued| Trust::Ca(write(folder.path(), name, &issued.pem));
 

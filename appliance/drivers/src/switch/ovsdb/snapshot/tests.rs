@@ -47,9 +47,11 @@ fn the_columns_of_a_port_mean_what_open_vswitch_makes_of_them() {
 #[test]
 fn what_is_written_is_read_as_the_same() {
     let trunk = Trunk::new(vlan(7), [vlan(8), vlan(4094)].into()).expect("a trunk");
-    for wanted in [Membership::Idle, Membership::Access(vlan(7)), Membership::Trunk(trunk)] {
+    let among = [Membership::Access(vlan(7)), Membership::Trunk(trunk)].map(Wanted::among);
+    for wanted in [Wanted::idle(), Wanted::alone(vlan(7))].into_iter().chain(among) {
         let written = columns(&wanted, vlan(4000));
-        assert_eq!(membership(&written, vlan(4000)), Some(Actual::Member(wanted)));
+        assert_eq!(membership(&written, vlan(4000)), Some(Actual::Member(wanted.membership().clone())));
+        assert_eq!(written.set("protected"), Some(&[Atom::Boolean(wanted.is_protected())][..]));
     }
 }
 
@@ -85,18 +87,14 @@ fn two_ports(fail_mode: &str) -> Vec<Outcome> {
 }
 
 #[test]
-fn a_port_is_found_by_its_name_first() {
+fn a_port_is_found_by_its_name_alone() {
     let snapshot = Snapshot::read(&two_ports("standalone"), None, vlan(4000)).expect("a snapshot");
-    let found = |name: &str| match snapshot.find(name) {
-        Search::Found(port) => Ok(port.name.clone()),
-        Search::Unknown => Err(vec![]),
-        Search::Ambiguous(several) => Err(several),
-    };
-    assert_eq!(found("bond"), Ok("bond".into()), "the port of that name, not the one with such an interface");
-    assert_eq!(found("a"), Ok("bond".into()));
-    assert_eq!(found("02:00:00:00:00:0A"), Err(vec!["bond".into(), "p".into()]));
-    assert_eq!(found("br"), Err(vec![]));
-    let Search::Found(bond) = snapshot.find("bond") else { panic!("a port") };
+    let found = |name: &str| snapshot.find(name).map(|port| port.name.as_str());
+    assert_eq!(found("bond"), Some("bond"), "the port of that name, not the one with such an interface");
+    for other in ["a", "02:00:00:00:00:0a", "br", "BOND", ""] {
+        assert_eq!(found(other), None, "{other}");
+    }
+    let bond = snapshot.find("bond").expect("a port");
     assert_eq!(bond.broken().as_deref(), Some("interface b: the switch has not taken it up"));
     assert_eq!((bond.state().link, bond.state().protected), (Some(true), true));
     let other = Snapshot::read(&two_ports("standalone"), Some("other"), vlan(4000)).expect("a snapshot");
@@ -129,7 +127,7 @@ fn who_else_hears_the_idle_vlan_is_told() {
 #[test]
 fn rules_that_go_before_vlans_are_told() {
     let snapshot = Snapshot::read(&two_ports("secure"), None, vlan(4000)).expect("a snapshot");
-    let Search::Found(port) = snapshot.find("p") else { panic!("a port") };
+    let port = snapshot.find("p").expect("a port");
     assert!(port.controlled().is_some());
     assert!(port.state().trouble.is_some_and(|why| why.contains("fail_mode is secure")));
 }
@@ -141,9 +139,8 @@ fn rows_that_lack_something_are_no_snapshot() {
         let whole = two_ports("secure");
         let names: Vec<_> = whole[table].rows[0].0.keys().cloned().collect();
         assert_eq!(names.len(), length);
-        for name in names
-            .iter()
-            .filter(|name| !["fail_mode", "protected", "error", "link_state", "mac_in_use"].contains(&name.as_str()))
+        for name in
+            names.iter().filter(|name| !["fail_mode", "error", "link_state", "mac_in_use"].contains(&name.as_str()))
         {
             let mut rows = two_ports("secure");
             rows[table].rows[0].0.remove(name);
@@ -151,4 +148,26 @@ fn rows_that_lack_something_are_no_snapshot() {
         }
     }
     assert!(Snapshot::read(&[], None, idle).is_err());
+}
+
+#[test]
+fn what_lies_in_two_places_is_no_snapshot() {
+    let idle = vlan(4000);
+    let mut rows = two_ports("standalone");
+    let mut twin = rows[1].rows[0].clone();
+    twin.0.extend(row(&json!({"_uuid": ["uuid", IDS[5]], "name": "br2"})).0);
+    rows[1].rows.push(twin);
+    for bridge in [None, Some("br")] {
+        assert_eq!(Snapshot::read(&rows, bridge, idle).err(), Some("a port in two bridges"));
+    }
+    let mut rows = two_ports("standalone");
+    rows[2].rows[0].0.extend(row(&json!({"interfaces": ["uuid", IDS[4]]})).0);
+    assert_eq!(Snapshot::read(&rows, None, idle).err(), Some("an interface in two ports"));
+    let mut rows = two_ports("standalone");
+    let root = row(&json!({"_uuid": ["uuid", IDS[5]], "next_cfg": 7, "cur_cfg": 7}));
+    rows[0].rows = vec![root.clone()];
+    let read = Snapshot::read(&rows, None, idle).expect("a snapshot");
+    assert_eq!(read.root.map(|root| root.next_cfg), Some(7));
+    rows[0].rows.push(root);
+    assert_eq!(Snapshot::read(&rows, None, idle).err(), Some("several switches"));
 }
