@@ -121,9 +121,6 @@ async fn power_off_after_failure(engine: &Engine, job: &Job) {
         Ok(Err(why)) => tracing::warn!(node = node.title(), why, "could not power off after a failure"),
         Err(_) => tracing::warn!(node = node.title(), "its BMC did not power it off in time after a failure"),
     }
-    if taken && let Some(why) = ports::isolate(engine, job).await {
-        tracing::warn!(node = node.title(), why, "its switch ports could not be put on idle after a failure");
-    }
 }
 
 async fn prepare_image(engine: &Engine, job: &Job, node: &Node) -> Outcome {
