@@ -71,7 +71,31 @@ impl Network {
     }
 }
 
+/// An address is not talked to. It does not say which address a name has, nor which network that is in: who gives names
+/// would learn what the box's own name server knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its address is a loopback, link-local or management address, which nobody may have the appliance talk to")]
+pub(crate) struct NotAllowed;
+
+impl NotAllowed {
+    /// Whether it is this what an error comes from.
+    pub(crate) fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> bool {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            // The error inside one of input and output is not called its source.
+            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            if inner.is_some_and(|inner| inner.is::<NotAllowed>()) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    }
+}
+
 /// What nobody may have us connect to, wherever the box stands: loopback, link-local, and addresses that are no host's.
+///
+/// See [`private_networks`] for what is closed to some besides.
 pub fn never_fetched_from() -> Vec<Network> {
     const V4: [(Ipv4Addr, u8); 5] = [
         (Ipv4Addr::new(0, 0, 0, 0), 8),
@@ -95,6 +119,20 @@ pub fn never_fetched_from() -> Vec<Network> {
     let v4 = V4.map(|(address, prefix)| Network::around(address.into(), prefix));
     let v6 = V6.map(|(address, prefix)| Network::around(address.into(), prefix));
     v4.into_iter().chain(v6).collect()
+}
+
+/// Networks that are inside somebody's house: RFC 1918, those that carriers share (RFC 6598), and unique local ones
+/// (RFC 4193).
+pub fn private_networks() -> Vec<Network> {
+    const V4: [(Ipv4Addr, u8); 4] = [
+        (Ipv4Addr::new(10, 0, 0, 0), 8),
+        (Ipv4Addr::new(100, 64, 0, 0), 10),
+        (Ipv4Addr::new(172, 16, 0, 0), 12),
+        (Ipv4Addr::new(192, 168, 0, 0), 16),
+    ];
+    let v4 = V4.map(|(address, prefix)| Network::around(address.into(), prefix));
+    let v6 = Network::around(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0).into(), 7);
+    v4.into_iter().chain([v6]).collect()
 }
 
 /// The IPv4 address inside an IPv6 one that only leads there: mapped (`::ffff:…`), translated (`::ffff:0:…`, RFC 2765),
@@ -136,25 +174,20 @@ impl Guard {
         Guard { forbidden: forbidden.into(), allowed: allowed.into(), lookup }
     }
 
-    /// Refuses an address; the reason does not say which network it is in.
-    pub(super) fn check(&self, address: IpAddr) -> Result<(), String> {
+    /// Refuses an address.
+    pub(super) fn check(&self, address: IpAddr) -> Result<(), NotAllowed> {
         let address = plain(address);
         let narrowest = |networks: &[Network]| {
             networks.iter().filter(|network| network.contains(address)).map(|network| network.prefix).max()
         };
         // None is less than any.
-        if narrowest(&self.forbidden) > narrowest(&self.allowed) {
-            return Err(format!(
-                "{address} is a loopback, link-local or management address, which nobody may have the appliance talk to"
-            ));
-        }
-        Ok(())
+        if narrowest(&self.forbidden) > narrowest(&self.allowed) { Err(NotAllowed) } else { Ok(()) }
     }
 
     /// Refuses the host of a URL if it is a forbidden address; a name is looked at when it is resolved.
     pub(crate) fn check_host(&self, host: &str) -> Result<(), String> {
         match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-            Ok(address) => self.check(address),
+            Ok(address) => self.check(address).map_err(|why| why.to_string()),
             Err(_) => Ok(()),
         }
     }
@@ -163,7 +196,10 @@ impl Guard {
     async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         let found = (self.lookup)(name).await?;
         for address in &found {
-            self.check(*address).map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))?;
+            if let Err(why) = self.check(*address) {
+                tracing::info!(name, %address, "a name leads where nobody may have the appliance talk to");
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+            }
         }
         // The connector puts the port of the URL in.
         Ok(found.into_iter().map(|address| SocketAddr::new(address, 0)).collect())

@@ -10,31 +10,31 @@ mod sign;
 #[cfg(test)]
 mod tests;
 mod worker;
+mod workers;
 
 pub use sign::new_secret;
 
-use crate::events::{Reader, may_be_of};
-use crate::images::Network;
+use crate::images::{Network, never_fetched_from, private_networks};
 use leasehold_domain::id::{ProjectId, WebhookId};
-use leasehold_domain::identity::parse_id;
+use leasehold_domain::identity::{IdentityKey, parse_id};
 use leasehold_domain::notice::NoticeCommand;
 use leasehold_domain::policy::Policy;
 use leasehold_domain::rows::Rows;
 use leasehold_domain::{Actor, Change, Command};
-use leasehold_store::{News, Sealer, Store, Update};
+use leasehold_store::{News, Sealer, Store};
 use send::Sender;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::AbortHandle;
-use worker::Worker;
+use tokio::sync::Semaphore;
+use workers::Workers;
 
 /// The rules in force when it is asked.
 pub type Rules = Arc<dyn Fn() -> Arc<Policy> + Send + Sync>;
 
 /// Requests under way at a time, of all webhooks.
 const AT_ONCE: usize = 256;
+/// … and of those of one project, so that the slow receivers of some leave room for others.
+const OF_A_PROJECT: usize = 4;
 
 /// How webhooks are told.
 #[derive(Clone, Debug)]
@@ -57,12 +57,15 @@ pub struct Settings {
     pub give_up: Duration,
     /// What was given up and stays known, of each webhook.
     pub keep: usize,
+    /// So often the log is looked at although nobody says that there is anything: so the place of a webhook whose project
+    /// is quiet does not stay behind what the log keeps.
+    pub look_every: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            forbidden: crate::images::never_fetched_from(),
+            forbidden: never_sent_to(),
             allowed: Vec::new(),
             plain_http: false,
             most: 10,
@@ -71,8 +74,15 @@ impl Default for Settings {
             longest_pause: Duration::from_secs(3600),
             give_up: Duration::from_secs(24 * 3600),
             keep: 100,
+            look_every: Duration::from_secs(300),
         }
     }
+}
+
+/// Where nothing is sent to, wherever the box stands. Narrower networks of those that may be sent to all the same open
+/// what is private.
+pub fn never_sent_to() -> Vec<Network> {
+    never_fetched_from().into_iter().chain(private_networks()).collect()
 }
 
 /// What all workers share.
@@ -96,39 +106,29 @@ pub fn seal_context(id: WebhookId) -> [Vec<u8>; 2] {
     [b"webhook".to_vec(), id.0.as_bytes().to_vec()]
 }
 
-/// A worker that runs; it ends when this is dropped.
-struct Running {
-    wake: Arc<Notify>,
-    task: AbortHandle,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Runs until the store closes.
 pub async fn run(store: Store, sealer: Arc<Sealer>, rules: Rules, settings: Settings) {
     let sender = Sender::new(&settings.forbidden, &settings.allowed, settings.plain_http, settings.patience);
     let under_way = Semaphore::new(AT_ONCE);
     let shared = Arc::new(Shared { store, sealer, rules, settings, sender, under_way });
     let mut feed = shared.store.subscribe();
-    let mut workers = HashMap::new();
+    let mut workers = Workers::default();
     sweep(&shared.store).await;
-    keep(&shared, &mut workers);
+    workers.keep(&shared);
     while let Some(news) = feed.next().await {
         match news {
             News::Missed => {
                 sweep(&shared.store).await;
-                keep(&shared, &mut workers);
-                workers.values().for_each(|worker| worker.wake.notify_one());
+                workers.keep(&shared);
+                workers.wake_all();
             }
             News::Update(update) => {
-                if update.changes.iter().any(|change| matches!(change, Change::Identity(Rows::Delete(_)))) {
+                let is_gone =
+                    |change: &Change| matches!(change, Change::Identity(Rows::Delete(IdentityKey::Project(_))));
+                if update.changes.iter().any(is_gone) {
                     sweep(&shared.store).await;
                 }
-                tell(&shared, &mut workers, &update);
+                workers.tell(&shared, &update);
             }
         }
     }
@@ -143,38 +143,5 @@ async fn sweep(store: &Store) {
         if let Err(error) = store.submit(remove, Actor::System("webhooks")).await {
             tracing::warn!(%error, webhook = %webhook.id, "the webhook of a project that is gone stays for now");
         }
-    }
-}
-
-/// Wakes those whom an update may be about.
-fn tell(shared: &Arc<Shared>, workers: &mut HashMap<WebhookId, Running>, update: &Update) {
-    if update.changes.iter().any(|change| matches!(change, Change::Notice(_) | Change::Identity(_))) {
-        keep(shared, workers);
-        workers.values().for_each(|worker| worker.wake.notify_one());
-        return;
-    }
-    if update.events.is_empty() || workers.is_empty() {
-        return;
-    }
-    let view = shared.store.view();
-    for (id, worker) in workers {
-        let Some(webhook) = view.notices.webhook(*id) else { continue };
-        let by = Reader::of_project((shared.rules)(), webhook.project.as_deref()).by();
-        if update.events.iter().any(|recorded| may_be_of(&by, &recorded.event)) {
-            worker.wake.notify_one();
-        }
-    }
-}
-
-/// A worker for each webhook, and none for what is no webhook any more.
-fn keep(shared: &Arc<Shared>, workers: &mut HashMap<WebhookId, Running>) {
-    let view = shared.store.view();
-    workers.retain(|id, _| view.notices.webhook(*id).is_some());
-    for webhook in view.notices.webhooks() {
-        workers.entry(webhook.id).or_insert_with(|| {
-            let wake = Arc::new(Notify::new());
-            let worker = Worker::new(shared.clone(), webhook.id, wake.clone());
-            Running { wake, task: tokio::spawn(worker.run()).abort_handle() }
-        });
     }
 }

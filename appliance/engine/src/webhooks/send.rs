@@ -1,6 +1,6 @@
 //! Sends one delivery: a POST to an address that may be talked to, within a time, without following anything.
 
-use crate::images::{Guard, Network};
+use crate::images::{Guard, Network, NotAllowed};
 use bytes::Bytes;
 use http::{Request, Uri, header};
 use http_body_util::Full;
@@ -11,6 +11,10 @@ use std::time::Duration;
 
 /// Bytes of a URL.
 const LONGEST_URL: usize = 2048;
+/// All that is told of a receiver that gave no answer. Whether nobody listens there, or something that speaks no TLS or
+/// shows the certificate of another, is a look into networks that is not for whoever may name a URL: that is in the log.
+const NOT_REACHED: &str = "the receiver could not be reached, or did not answer in time";
+const NOT_ALLOWED: &str = "the receiver's address is none that events may be sent to";
 
 type Https = hyper_rustls::HttpsConnector<HttpConnector<Guard>>;
 
@@ -73,14 +77,15 @@ impl Sender {
         }
         match place.host() {
             None | Some("") => Err("it names no host".into()),
-            Some(host) => self.guard.check_host(host).map(|()| place),
+            Some(host) => self.guard.check_host(host).map(|()| place).map_err(|_| NOT_ALLOWED.into()),
         }
     }
 
-    /// Delivers. The failure is in words for whose webhook it is; nothing of what the receiver says is in them, as he
-    /// might be none who was meant to be heard.
+    /// Delivers. The failure is in words for whose webhook it is: one of a few phrases. Nothing of what the receiver says is
+    /// in them but the number of its answer, as he might be none who was meant to be heard.
     pub(super) async fn send(&self, url: &str, message: &Message) -> Result<(), String> {
         let place = self.check(url)?;
+        let host = place.authority().map(ToString::to_string).unwrap_or_default();
         let request = Request::post(place)
             .header(header::USER_AGENT, concat!("leasehold/", env!("CARGO_PKG_VERSION")))
             .header(header::CONTENT_TYPE, "application/json")
@@ -88,17 +93,26 @@ impl Sender {
             .header("webhook-timestamp", message.timestamp)
             .header("webhook-signature", &message.signature)
             .body(Full::new(Bytes::from(message.body.clone())))
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| {
+                tracing::warn!(host, %error, "a delivery makes no request");
+                NOT_REACHED
+            })?;
         let asked = tokio::time::timeout(self.patience, self.client.request(request)).await;
-        let answer =
-            asked.map_err(|_| format!("the receiver did not answer within {} s", self.patience.as_secs_f32()))?;
-        let answer = answer.map_err(|error| crate::images::with_causes(&error))?;
+        let answer = asked.map_err(|_| {
+            tracing::info!(host, patience = ?self.patience, "a webhook's receiver did not answer in time");
+            NOT_REACHED
+        })?;
+        let answer = answer.map_err(|error| {
+            tracing::info!(host, error = crate::images::with_causes(&error), "a webhook's receiver was not reached");
+            if NotAllowed::is_cause_of(&error) { NOT_ALLOWED } else { NOT_REACHED }
+        })?;
         match answer.status() {
             status if status.is_success() => Ok(()),
             status if status.is_redirection() => {
-                Err(format!("the receiver answers {status}: redirects are not followed, name the place itself"))
+                let number = status.as_u16();
+                Err(format!("the receiver answers {number}: redirects are not followed, name the place itself"))
             }
-            status => Err(format!("the receiver answers {status}")),
+            status => Err(format!("the receiver answers {}", status.as_u16())),
         }
     }
 }

@@ -13,7 +13,7 @@ use leasehold_store::{Cursor, CursorError, EventsFrom, ReadError, Recorded};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 /// Events that are read together.
@@ -24,6 +24,8 @@ const LEAST_TRIES: u32 = 3;
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Events of others that may lie behind a webhook's durable place: far fewer than the log keeps at least.
 const BEHIND: u64 = 2000;
+const NOT_KEPT: &str = "the event is no longer kept";
+const NO_SECRET: &str = "the webhook's secret is none: remove it and make it anew";
 /// Before it is tried again what the store could not do.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -31,7 +33,11 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     id: WebhookId,
     wake: Arc<Notify>,
+    /// For the requests of its project.
+    places: Arc<Semaphore>,
     noted: Instant,
+    /// The last that was delivered is longer ago than the last that was given up.
+    gave_up: bool,
     /// Not before this moment is the next one tried again.
     pause: Option<Instant>,
 }
@@ -40,15 +46,24 @@ pub(super) struct Worker {
 enum Look {
     /// There may be more.
     Again,
-    /// There is nothing, until somebody wakes it.
+    /// There is nothing, until somebody wakes it, or for long.
     Rest,
     /// Not before then.
     Until(Instant),
 }
 
+/// What became of a delivery.
+enum Went {
+    Told,
+    /// Why, in words for whose webhook it is.
+    Failed(String),
+    /// The project was closed, or the webhook removed, before it was its turn.
+    Closed,
+}
+
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, id: WebhookId, wake: Arc<Notify>) -> Worker {
-        Worker { shared, id, wake, noted: Instant::now(), pause: None }
+    pub(super) fn new(shared: Arc<Shared>, id: WebhookId, wake: Arc<Notify>, places: Arc<Semaphore>) -> Worker {
+        Worker { shared, id, wake, places, noted: Instant::now(), gave_up: false, pause: None }
     }
 
     /// Runs until the webhook is removed.
@@ -61,23 +76,32 @@ impl Worker {
                 // A project that is closed is told nothing; when it is opened again, all of it.
                 false => Look::Rest,
             };
+            // Whoever sleeps long must not keep what was then.
+            drop(view);
             match look {
                 Look::Again => {}
-                Look::Rest => self.wake.notified().await,
-                Look::Until(moment) => {
-                    tokio::select! {
-                        () = self.wake.notified() => {}
-                        () = tokio::time::sleep_until(moment) => {}
-                    }
-                }
+                Look::Rest => self.rest(Instant::now() + self.shared.settings.look_every).await,
+                Look::Until(moment) => self.rest(moment).await,
             }
+        }
+    }
+
+    /// Until it is woken, or this moment comes.
+    async fn rest(&self, moment: Instant) {
+        tokio::select! {
+            () = self.wake.notified() => {}
+            () = tokio::time::sleep_until(moment) => {}
         }
     }
 
     async fn look(&mut self, view: &View, webhook: &Webhook) -> Look {
         let letter = view.notices.dead_letters(self.id).find(|letter| letter.again).cloned();
         if let Some(letter) = letter {
-            let failure = self.once_more(webhook, &letter).await;
+            let failure = match self.once_more(&letter).await {
+                Went::Told => None,
+                Went::Failed(why) => Some(why),
+                Went::Closed => return Look::Rest,
+            };
             let tried = NoticeCommand::Tried { id: self.id, event: letter.event, failure };
             return if self.give(tried).await { Look::Again } else { Look::Until(Instant::now() + PAUSE) };
         }
@@ -91,13 +115,13 @@ impl Worker {
     /// Reads on from where it is, and delivers what it finds.
     async fn read(&mut self, webhook: &Webhook, mut delivery: Delivery) -> Look {
         let store = self.shared.store.clone();
-        let reader = self.reader(webhook);
-        let (kinds, told) = (webhook.kinds.clone(), reader.clone());
+        let told = self.reader(webhook);
+        let (kinds, by) = (webhook.kinds.clone(), told.by());
         let wanted =
             move |event: &leasehold_domain::event::Event| is_wanted(&kinds, event.what.kind()) && told.is_told(event);
         let begin = delivery.done;
         let from = EventsFrom::After(Some(Cursor::from_number(begin)));
-        let page = match store.events_of(reader.by(), from, AT_ONCE, wanted).await {
+        let page = match store.events_of(by, from, AT_ONCE, wanted).await {
             Ok(page) => page,
             Err(ReadError::Cursor(CursorError::TooOld)) => return self.skip(delivery).await,
             Err(error) => {
@@ -107,23 +131,30 @@ impl Worker {
         };
         let mut unnoted = false;
         for recorded in &page.events {
-            match self.deliver(webhook, &reader, recorded).await {
-                Ok(()) => {
+            match self.deliver(recorded).await {
+                Went::Told => {
                     let failed_before = delivery.failing.take().is_some();
                     delivery.done = recorded.cursor.number();
                     delivery.delivered_at = Some(store.now());
-                    self.pause = None;
+                    (self.pause, self.gave_up) = (None, false);
                     unnoted = true;
                     if failed_before || self.noted.elapsed() >= NOTE_EVERY {
                         unnoted = !self.note(&delivery).await;
                     }
                 }
-                Err(why) => return self.failed(delivery, recorded, why).await,
+                Went::Failed(why) => return self.failed(delivery, recorded, why).await,
+                Went::Closed => {
+                    if unnoted {
+                        self.note(&delivery).await;
+                    }
+                    return Look::Rest;
+                }
             }
         }
         delivery.done = page.next.number().max(delivery.done);
-        // What is others' is not worth a write each time.
-        let far = delivery.done.saturating_sub(begin) >= BEHIND;
+        // What is others' is not worth a write each time, but now and then.
+        let past = delivery.done.saturating_sub(begin);
+        let far = past >= BEHIND || (past > 0 && self.noted.elapsed() >= self.shared.settings.look_every);
         if (unnoted || far) && !self.note(&delivery).await {
             return Look::Until(Instant::now() + PAUSE);
         }
@@ -154,7 +185,9 @@ impl Worker {
         let settings = &self.shared.settings;
         let give_up = SignedDuration::try_from(settings.give_up).unwrap_or(SignedDuration::MAX);
         // By the event's age: what came while a receiver was gone is not each tried for a day after the other.
-        if tries >= LEAST_TRIES && recorded.event.at.duration_until(now) >= give_up {
+        // Once one was given up, nobody is there until one comes through again: the others that are as old get one try.
+        let least = if self.gave_up { 1 } else { LEAST_TRIES };
+        if tries >= least && recorded.event.at.duration_until(now) >= give_up {
             let letter = DeadLetter {
                 webhook: self.id,
                 event: recorded.cursor.number(),
@@ -168,6 +201,7 @@ impl Worker {
             let keep = settings.keep;
             if self.give(NoticeCommand::Bury { letter: Box::new(letter), keep }).await {
                 tracing::warn!(webhook = %self.id, why, tries, "an event cannot be delivered and is given up");
+                self.gave_up = true;
                 let delivery = Delivery { done: recorded.cursor.number(), ..delivery };
                 self.note(&delivery).await;
             }
@@ -185,34 +219,58 @@ impl Worker {
         Look::Until(moment)
     }
 
-    /// One more try for what was given up: why it failed, if it did.
-    async fn once_more(&self, webhook: &Webhook, letter: &DeadLetter) -> Option<String> {
+    /// One more try for what was given up.
+    async fn once_more(&self, letter: &DeadLetter) -> Went {
         let before = Some(Cursor::from_number(letter.event.saturating_sub(1)));
-        let store = &self.shared.store;
-        let page = match store.events_after(before, 1, |_| true).await {
+        let page = match self.shared.store.events_after(before, 1, |_| true).await {
             Ok(page) => page,
-            Err(ReadError::Cursor(CursorError::TooOld)) => return Some("the event is no longer kept".into()),
-            Err(error) => return Some(error.to_string()),
+            Err(ReadError::Cursor(CursorError::TooOld)) => return Went::Failed(NOT_KEPT.into()),
+            Err(error) => {
+                tracing::warn!(%error, webhook = %self.id, "an event cannot be read for a webhook");
+                return Went::Failed("the event could not be read".into());
+            }
         };
-        let found = page.events.first().filter(|recorded| recorded.cursor.number() == letter.event);
-        let Some(recorded) = found else { return Some("the event is no longer kept".into()) };
-        self.deliver(webhook, &self.reader(webhook), recorded).await.err()
+        match page.events.first().filter(|recorded| recorded.cursor.number() == letter.event) {
+            Some(recorded) => self.deliver(recorded).await,
+            None => Went::Failed(NOT_KEPT.into()),
+        }
     }
 
-    /// Delivers one event; nothing, if its webhook is not told of it.
-    async fn deliver(&self, webhook: &Webhook, reader: &Reader, recorded: &Recorded) -> Result<(), String> {
-        let Shared { store, sealer, .. } = &*self.shared;
-        let Some(document) = reader.document(store, recorded) else { return Ok(()) };
+    /// Delivers one event when it is its turn; nothing, if its webhook is not told of it by the rules of that moment.
+    async fn deliver(&self, recorded: &Recorded) -> Went {
+        // First its project's, so that who waits for that holds up nobody else's.
+        let (Ok(_own), Ok(_place)) = (self.places.acquire().await, self.shared.under_way.acquire().await) else {
+            return Went::Closed;
+        };
+        let Some(webhook) = self.open_now() else { return Went::Closed };
+        let Some(document) = self.reader(&webhook).document(&self.shared.store, recorded) else { return Went::Told };
+        match self.signed(&webhook, recorded, document.to_string()) {
+            Ok(message) => match self.shared.sender.send(&webhook.url, &message).await {
+                Ok(()) => Went::Told,
+                Err(why) => Went::Failed(why),
+            },
+            Err(why) => Went::Failed(why.into()),
+        }
+    }
+
+    /// The webhook, if it is one now, and its project has not been closed.
+    fn open_now(&self) -> Option<Arc<Webhook>> {
+        let view = self.shared.store.view();
+        view.notices.webhook(self.id).filter(|webhook| is_open(&view, webhook)).cloned()
+    }
+
+    fn signed(&self, webhook: &Webhook, recorded: &Recorded, body: String) -> Result<Message, &'static str> {
         let context = seal_context(webhook.id);
         let context: Vec<&[u8]> = context.iter().map(Vec::as_slice).collect();
-        let secret = sealer.open_sealed(&webhook.secret, &context).map_err(|error| error.to_string())?;
-        let (id, body) = (store.cursor_text(recorded.cursor), document.to_string());
+        let secret = self.shared.sealer.open_sealed(&webhook.secret, &context).map_err(|error| {
+            tracing::warn!(%error, webhook = %self.id, "the secret of a webhook cannot be opened");
+            NO_SECRET
+        })?;
+        let id = self.shared.store.cursor_text(recorded.cursor);
         // The moment of the try, by which receivers turn away what is sent again by others later.
         let timestamp = Timestamp::now().as_second();
         let signed = secret.as_str().and_then(|secret| signature(secret, &id, timestamp, &body));
-        let signature = signed.ok_or("the webhook's secret is none: remove it and make it anew")?;
-        let _place = self.shared.under_way.acquire().await.map_err(|error| error.to_string())?;
-        self.shared.sender.send(&webhook.url, &Message { id, timestamp, signature, body }).await
+        Ok(Message { id, timestamp, signature: signed.ok_or(NO_SECRET)?, body })
     }
 
     /// Writes down how far it was told. Gives whether the store took it.
