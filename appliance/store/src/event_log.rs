@@ -190,7 +190,14 @@ pub(crate) fn page(
             continue;
         }
         let Some(value) = table.get(number)? else { continue };
-        let event: Arc<Event> = codec::decode(value.value())?;
+        // One that cannot be read is told nobody, and keeps nobody from the others.
+        let event: Arc<Event> = match codec::decode(value.value()) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!(%error, number, "an event cannot be read and is left out");
+                continue;
+            }
+        };
         if in_time(event.at) && wanted(&event) {
             page.events.push(Recorded { cursor: page.next, event });
         }
@@ -336,6 +343,7 @@ pub(crate) fn index_all(transaction: &WriteTransaction) -> Result<(), Fault> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use redb::ReadableDatabase;
 
     #[test]
     fn a_cursor_tells_nothing_of_its_number_and_is_good_for_one_key() {
@@ -358,6 +366,27 @@ mod tests {
         let moved = format!("{}{}", &texts[0][..16], &texts[2][16..]);
         assert_eq!(cipher.cursor(&moved), Err(CursorError::Unknown));
         assert_eq!(CursorCipher::new(b"other").cursor(&texts[0]), Err(CursorError::Unknown));
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_is_left_out_of_a_page() {
+        let database = redb::Database::builder().create_with_backend(redb::backends::InMemoryBackend::new());
+        let database = database.expect("a database");
+        let write = database.begin_write().expect("begun");
+        let what = leasehold_domain::event::What::NodeChanged;
+        let event = Event { at: Timestamp::UNIX_EPOCH, node: None, owner: None, lessee: None, what };
+        let limit = Limit { at_most: 100, bytes: u64::MAX, at_least: 100, since: Timestamp::MIN };
+        let rows = [1, 3].map(|number| Row::new(number, &event).expect("encoded"));
+        append(&write, &rows, 4, limit).expect("written");
+        write.open_table(EVENTS).expect("a table").insert(2, b"\xff".as_slice()).expect("written");
+        write.commit().expect("committed");
+        let read = database.begin_read().expect("begun");
+        for from in [EventsFrom::After(None), EventsFrom::Before(None)] {
+            let page = page(&read, &EventsBy::default(), from, 10, 4, |_| true).expect("read").expect("a cursor");
+            let mut numbers: Vec<u64> = page.events.iter().map(|recorded| recorded.cursor.0).collect();
+            numbers.sort_unstable();
+            assert_eq!((numbers, page.more), (vec![1, 3], false));
+        }
     }
 
     proptest! {
