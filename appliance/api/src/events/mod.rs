@@ -2,7 +2,8 @@
 //!
 //! `GET /appliance/v1/events[?before=CURSOR|after=CURSOR&limit=…&type=…&node=…&lease=…&project=…&since=…&until=…]`: a page,
 //! newest first, or with `after` oldest first from there on. With `Accept: text/event-stream` or `follow=true` the same
-//! documents come as they happen (server-sent events), from `Last-Event-ID` or `after` on, or from now on.
+//! documents come as they happen (server-sent events), from `Last-Event-ID` or `after` on, or, where nothing of the kind is said,
+//! from now on; with `since` from the oldest kept of that moment on.
 //!
 //! A cursor is a place in the sequence of all events, enciphered. Those of events are always the same; those of pages and
 //! heartbeats are new each time, so that nobody sees by them whether others had any events meanwhile.
@@ -13,6 +14,7 @@ mod stream;
 use crate::Api;
 use crate::auth::{Caller, at_socket};
 use crate::error::ApiError;
+use crate::limits::Ticket;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -44,6 +46,10 @@ async fn events(
     caller.needs(LIST, &())?;
     let wanted = wanted?;
     if wanted.follow || accepts_stream(request.headers()) {
+        // Whoever could follow as a call among others would fill the box by it.
+        if request.extensions().get::<Ticket>().is_some_and(|ticket| !ticket.is_stream()) {
+            return Err(ApiError::bad_request("Say 'follow=true', as it is written here, to follow events."));
+        }
         return stream::answer(&api, caller, wanted, request).await;
     }
     Ok(page(&api, &caller, &wanted).await?.into_response())

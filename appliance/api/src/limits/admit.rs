@@ -7,8 +7,8 @@ use crate::error::ApiError;
 use crate::idle::Held;
 use crate::{Api, auth, identity, image, lease, network};
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use leasehold_domain::command::Actor;
@@ -59,12 +59,19 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Kind {
+    fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Kind {
         let is = |name: header::HeaderName, value: &str| {
             headers.get(name).and_then(|text| text.to_str().ok()).is_some_and(|text| text.contains(value))
         };
-        let is_long = |pair: &str| pair.starts_with("wait=") || pair == "follow=true";
-        let waits = || query.is_some_and(|query| query.split('&').any(is_long));
+        // Read as those read it who then wait: however it is written.
+        let waits = || {
+            let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(pairs)| pairs);
+            pairs
+                .unwrap_or_default()
+                .iter()
+                .any(|(name, value)| name == "wait" || (name == "follow" && value == "true"))
+        };
+        let path = uri.path();
         match path {
             "/healthz" | "/readyz" => Kind::Probe,
             "/identity/v3/auth/tokens" | "/appliance/v1/session" | "/appliance/v1/invitations/accept"
@@ -84,8 +91,8 @@ impl Kind {
 /// Lets a request in, or turns it away.
 pub(crate) async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let uri = request.uri();
-    let (service, path) = (Service::of(uri.path()), uri.path());
-    let kind = Kind::of(request.method(), path, uri.query(), request.headers());
+    let service = Service::of(uri.path());
+    let kind = Kind::of(request.method(), uri, request.headers());
     if kind == Kind::Probe {
         return next.run(request).await;
     }
@@ -183,17 +190,21 @@ mod tests {
     #[test]
     fn what_streams_and_who_logs_in_is_told_by_the_request() {
         let none = HeaderMap::new();
-        let kind = |method: Method, path: &str| Kind::of(&method, path, None, &none);
+        let uri = |text: &str| text.parse::<Uri>().expect("a URI");
+        let kind = |method: Method, path: &str| Kind::of(&method, &uri(path), &none);
         assert_eq!(kind(Method::GET, "/healthz"), Kind::Probe);
         assert_eq!(kind(Method::POST, "/identity/v3/auth/tokens"), Kind::Login);
         assert_eq!(kind(Method::GET, "/identity/v3/auth/tokens"), Kind::Call);
         assert_eq!(kind(Method::PUT, "/image/v2/images/1/file"), Kind::Stream);
         assert_eq!(kind(Method::PUT, "/image/v2/images/1/stage"), Kind::Stream);
         assert_eq!(kind(Method::GET, "/baremetal/v1/nodes/file"), Kind::Call);
-        assert_eq!(Kind::of(&Method::GET, "/appliance/v1/nodes/1/trace", Some("a=b&wait=9"), &none), Kind::Stream);
-        assert_eq!(Kind::of(&Method::GET, "/appliance/v1/events", Some("follow=true"), &none), Kind::Stream);
+        assert_eq!(kind(Method::GET, "/appliance/v1/nodes/1/trace?a=b&wait=9"), Kind::Stream);
+        for query in ["follow=true", "follow=%74rue", "f%6fllow=true", "a&follow=true"] {
+            assert_eq!(kind(Method::GET, &format!("/appliance/v1/events?{query}")), Kind::Stream, "{query}");
+        }
+        assert_eq!(kind(Method::GET, "/appliance/v1/events?follow=false&type=lease"), Kind::Call);
         let upgrade = HeaderMap::from_iter([(header::UPGRADE, HeaderValue::from_static("websocket"))]);
-        assert_eq!(Kind::of(&Method::GET, "/x", None, &upgrade), Kind::Stream);
+        assert_eq!(Kind::of(&Method::GET, &uri("/x"), &upgrade), Kind::Stream);
     }
 
     #[test]

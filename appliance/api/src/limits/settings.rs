@@ -14,7 +14,8 @@ pub struct Settings {
     pub requests: usize,
     pub user_requests: usize,
     pub address_requests: usize,
-    /// Uploads, downloads and feeds of one user at a time.
+    /// Uploads, downloads and feeds at a time: of all, and of one user. They are none of the requests above: they last long.
+    pub streams: usize,
     pub user_streams: usize,
     /// Changes of one user that are with the committer at a time; his others wait.
     pub user_changes: usize,
@@ -52,6 +53,7 @@ impl Default for Settings {
             requests: 1024,
             user_requests: 128,
             address_requests: 128,
+            streams: 1024,
             user_streams: 32,
             user_changes: 32,
             agent_requests: 2048,

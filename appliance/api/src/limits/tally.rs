@@ -11,6 +11,7 @@ pub(crate) enum Why {
     UserRequests,
     AddressRequests,
     Requests,
+    Streams,
     UserStreams,
     Connections,
     AddressConnections,
@@ -19,12 +20,13 @@ pub(crate) enum Why {
     Target,
 }
 
-const ALL: [(Why, &str); 11] = [
+const ALL: [(Why, &str); 12] = [
     (Why::UserRate, "user_rate"),
     (Why::AddressRate, "address_rate"),
     (Why::UserRequests, "user_requests"),
     (Why::AddressRequests, "address_requests"),
     (Why::Requests, "requests"),
+    (Why::Streams, "streams"),
     (Why::UserStreams, "user_streams"),
     (Why::Connections, "connections"),
     (Why::AddressConnections, "address_connections"),

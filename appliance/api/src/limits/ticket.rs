@@ -28,6 +28,8 @@ struct Held {
     paid: bool,
     user: Option<UserId>,
     limited: Option<Why>,
+    /// Among all requests, or, once it is known whose it is and it is a stream, among all streams.
+    _of_all: Place<()>,
     _of_network: Option<Place<IpAddr>>,
     _of_user: Option<Place<UserId>>,
 }
@@ -39,7 +41,6 @@ struct Inner {
     network: Option<IpAddr>,
     /// It is a stream: long, and cheap to compute.
     stream: bool,
-    _of_all: Place<()>,
     held: Mutex<Held>,
 }
 
@@ -62,11 +63,12 @@ impl Ticket {
             paid: network.is_none(),
             user: None,
             limited: None,
+            _of_all: of_all,
             _of_network: of_network,
             _of_user: None,
         };
         let limits = limits.clone();
-        Ok(Ticket(Arc::new(Inner { limits, network, stream, _of_all: of_all, held: Mutex::new(held) })))
+        Ok(Ticket(Arc::new(Inner { limits, network, stream, held: Mutex::new(held) })))
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -79,6 +81,11 @@ impl Ticket {
 
     pub(super) fn turns(&self) -> &Arc<Turns> {
         &self.0.limits.turns
+    }
+
+    /// It counts as a stream, and may last long.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.0.stream
     }
 
     /// What the request was refused for, if it was.
@@ -118,8 +125,14 @@ impl Ticket {
                 return Err(self.refuse(Why::UserRequests, ApiError::too_many(text, 1)));
             }
         };
+        // A stream lasts: it must not keep others from asking.
+        let of_all = self.0.stream.then(|| limits.streams.take(None)).transpose();
+        let of_all = of_all.map_err(|_: Full| self.refuse(Why::Streams, box_is_full()))?;
         {
             let mut held = self.held();
+            if let Some(place) = of_all {
+                held._of_all = place;
+            }
             (held.flow, held._of_user, held._of_network) = (Flow::User(user), Some(place), None);
         }
         // What was computed so far was little; the rest waits for a turn of his own, if others wait.
@@ -150,6 +163,6 @@ fn too_often(whose: &str, rate: u32, wait: Duration) -> ApiError {
 }
 
 fn box_is_full() -> ApiError {
-    let text = "The appliance has as many requests at a time as it takes: try again in a moment.";
+    let text = "The appliance has as many requests or streams at a time as it takes: try again in a moment.";
     ApiError { retry_after: Some(1), ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text) }
 }

@@ -150,12 +150,12 @@ async fn so_many_at_a_time_until_their_answers_are_sent() {
     assert_eq!(limited(&rig, "requests"), 1);
 }
 
-#[tokio::test]
-async fn streams_are_counted_apart() {
-    let rig = rig(|settings| (settings.user_streams, settings.user_requests) = (1, 1)).await;
+const NEWS: &str = "/appliance/v1/nodes/n1/trace?wait=60&after=2100-01-01T00:00:00Z";
+
+/// A stream that has begun, and lasts until it is aborted.
+async fn streaming(rig: &Rig) -> tokio::task::AbortHandle {
     rig.node("n1").await;
-    let news = || request("/appliance/v1/nodes/n1/trace?wait=60&after=2100-01-01T00:00:00Z", ADA, true);
-    let waiting = tokio::spawn(public(rig.api.clone()).call(news()));
+    let waiting = tokio::spawn(public(rig.api.clone()).call(request(NEWS, ADA, true)));
     let begun = async {
         loop {
             let mut text = String::new();
@@ -167,10 +167,28 @@ async fn streams_are_counted_apart() {
         }
     };
     tokio::time::timeout(PATIENCE, begun).await.expect("it waits");
+    waiting.abort_handle()
+}
+
+#[tokio::test]
+async fn streams_are_counted_apart() {
+    let rig = rig(|settings| (settings.user_streams, settings.user_requests, settings.requests) = (1, 1, 1)).await;
+    let waiting = streaming(&rig).await;
     assert_eq!(answer(&rig, request("/baremetal/v1/nodes", ADA, true)).await.status(), StatusCode::OK);
-    let (status, after, body) = told(answer(&rig, news()).await).await;
+    let (status, after, body) = told(answer(&rig, request(NEWS, ADA, true)).await).await;
     assert_eq!((status, after), (StatusCode::TOO_MANY_REQUESTS, Some(1)));
     assert!(fault(&body).contains("uploads, downloads and feeds"), "{body}");
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn streams_of_all_have_a_bound_of_their_own() {
+    let rig = rig(|settings| settings.streams = 1).await;
+    let waiting = streaming(&rig).await;
+    assert_eq!(answer(&rig, request("/baremetal/v1/nodes", ADA, true)).await.status(), StatusCode::OK);
+    let (status, after, _) = told(answer(&rig, request(NEWS, ADA, true)).await).await;
+    assert_eq!((status, after), (StatusCode::SERVICE_UNAVAILABLE, Some(1)));
+    assert_eq!((limited(&rig, "streams"), limited(&rig, "requests")), (1, 0));
     waiting.abort();
 }
 
