@@ -27,7 +27,7 @@ pub(crate) struct Message {
     pub(crate) data: String,
 }
 
-/// The appliance refuses to tell events from this place on: they are no longer kept.
+/// The appliance cannot tell events from this place on.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Gone(String);
@@ -72,7 +72,8 @@ impl Follow {
             return Ok(follow);
         }
         let words = follow.words().await.unwrap_or_else(|| format!("the appliance answers {status}"));
-        if status == StatusCode::GONE {
+        // Too old, or of another appliance: one that was set up anew.
+        if status == StatusCode::GONE || (status == StatusCode::BAD_REQUEST && words.starts_with("The cursor")) {
             return Err(Gone(words).into());
         }
         bail!("{words}")

@@ -99,12 +99,14 @@ impl Wanted {
     }
 
     /// Where a stream begins that is to go on from `last`, the header's word, which a browser keeps up to date.
-    pub(super) fn start(&self, store: &Store, last: Option<&str>) -> Result<Cursor, ApiError> {
+    pub(super) async fn start(&self, store: &Store, last: Option<&str>) -> Result<Cursor, ApiError> {
         if self.before.is_some() {
             return Err(ApiError::bad_request("What happens from now on is not before anything: leave 'before' out."));
         }
         match last.or(self.after.as_deref()) {
             Some(text) => cursor(store, text),
+            // Those of before that moment are passed over by what events are found by.
+            None if self.since.is_some() => Ok(store.events_after(None, 0, |_| false).await.map_err(in_words)?.next),
             None => Ok(store.newest_cursor()),
         }
     }

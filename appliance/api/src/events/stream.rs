@@ -38,7 +38,7 @@ pub(super) async fn answer(api: &Api, caller: Caller, wanted: Wanted, request: R
     let store = &api.engine.store;
     let (parts, _) = request.into_parts();
     let last = parts.headers.get(LAST_EVENT).and_then(|last| last.to_str().ok()).filter(|last| !last.is_empty());
-    let place = wanted.start(store, last)?;
+    let place = wanted.start(store, last).await?;
     // One that is too old is told so before the stream begins: a browser then does not try again and again.
     store.events_after(Some(place), 0, |_| false).await.map_err(in_words)?;
     let reader = reader(&caller);

@@ -71,39 +71,52 @@ pub(crate) fn main(arguments: &HooksArguments) -> anyhow::Result<()> {
 
 /// Follows the events, over every loss of the appliance.
 async fn follow(arguments: &HooksArguments) -> anyhow::Result<()> {
+    if !arguments.dir.is_dir() {
+        anyhow::bail!("there is no folder {}", arguments.dir.display());
+    }
     let place = Place { file: arguments.state.join("cursor") };
     let bounds = Bounds {
         time: Duration::from_secs(arguments.timeout),
         parallel: usize::try_from(arguments.parallel).unwrap_or(1),
     };
-    let kinds = arguments.kinds.as_ref().map(|kinds| format!("?type={}", escaped(kinds))).unwrap_or_default();
-    let path = format!("/appliance/v1/events{kinds}");
+    let (mut from_oldest, mut told) = (false, String::new());
     loop {
-        let last = place.read()?;
-        match stream(arguments, &path, last.as_deref(), &place, bounds).await {
+        // The place stays written until there is another: ended in between, it comes here again.
+        let last = place.read()?.filter(|_| !from_oldest);
+        match stream(arguments, last.as_deref(), &mut from_oldest, &place, bounds).await {
             Ok(()) => tracing::info!("the appliance has ended the stream; asking again"),
-            Err(error) if error.is::<Gone>() => {
-                tracing::error!("events were missed: {error:#}");
-                place.forget()?;
+            Err(error) if error.is::<Gone>() && !from_oldest => {
+                tracing::error!("events may have been missed, going on with the oldest that are kept: {error:#}");
+                from_oldest = true;
                 continue;
             }
-            Err(error) if error.is::<std::io::Error>() && last.is_none() && !arguments.dir.is_dir() => {
-                return Err(error);
+            Err(error) if format!("{error:#}") == told => tracing::debug!("{told}; trying again"),
+            Err(error) => {
+                told = format!("{error:#}");
+                tracing::warn!("{told}; trying again, and saying so once");
             }
-            Err(error) => tracing::warn!("{error:#}; trying again"),
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
+/// What is asked for.
+fn path(kinds: Option<&str>, from_oldest: bool) -> String {
+    let kinds = kinds.map(|kinds| format!("&type={}", escaped(kinds))).unwrap_or_default();
+    // Where it is said from when on, and no place is named, it begins with the oldest.
+    let since = if from_oldest { "&since=1970-01-01T00:00:00Z" } else { "" };
+    format!("/appliance/v1/events?follow=true{kinds}{since}")
+}
+
 async fn stream(
     arguments: &HooksArguments,
-    path: &str,
     last: Option<&str>,
+    from_oldest: &mut bool,
     place: &Place,
     bounds: Bounds,
 ) -> anyhow::Result<()> {
-    let mut stream = Follow::open(&arguments.socket, path, last).await?;
+    let path = path(arguments.kinds.as_deref(), *from_oldest);
+    let mut stream = Follow::open(&arguments.socket, &path, last).await?;
     tracing::info!(dir = %arguments.dir.display(), "following events");
     let mut noted: Option<Instant> = None;
     while let Some(Message { id, kind, data }) = stream.next().await? {
@@ -117,6 +130,7 @@ async fn stream(
         }
         if noted.is_none_or(|noted| noted.elapsed() >= NOTE_EVERY) {
             place.write(&id)?;
+            *from_oldest = false;
             noted = Some(Instant::now());
         }
     }
@@ -174,13 +188,6 @@ impl Place {
         };
         write(&beside).with_context(|| format!("{} cannot be written", self.file.display()))
     }
-
-    fn forget(&self) -> anyhow::Result<()> {
-        match std::fs::remove_file(&self.file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -196,7 +203,57 @@ mod tests {
         assert_eq!(place.read().expect("read").as_deref(), Some("0123abcd"));
         std::fs::write(&place.file, "not\na cursor").expect("written");
         assert_eq!(place.read().expect("read"), None);
-        place.forget().expect("removed");
-        place.forget().expect("it was gone already");
+    }
+
+    /// An appliance that answers each request with one of these, in their order, and then tells what was asked for.
+    async fn appliance(socket: &Path, answers: Vec<String>) -> Vec<String> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::UnixListener::bind(socket).expect("a socket");
+        let mut asked = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.expect("somebody");
+            let (mut text, mut buffer) = (String::new(), [0; 1024]);
+            while !text.contains("\r\n\r\n") {
+                let count = stream.read(&mut buffer).await.expect("read");
+                text.push_str(std::str::from_utf8(&buffer[..count]).expect("text"));
+            }
+            asked.push(text);
+            stream.write_all(answer.as_bytes()).await.expect("written");
+        }
+        asked
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_none_any_more_leads_to_the_oldest_that_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fault = serde_json::json!({"faultstring": "The cursor was not made by this appliance: begin without one."});
+        let refused = serde_json::json!({"error_message": fault.to_string()}).to_string();
+        for status in ["400 Bad Request", "410 Gone"] {
+            let socket = folder.path().join(&status[..3]);
+            let place = Place { file: folder.path().join("cursor") };
+            place.write("0123").expect("written");
+            let arguments = HooksArguments {
+                dir: folder.path().into(),
+                socket: socket.clone(),
+                state: folder.path().into(),
+                kinds: Some("lease".into()),
+                timeout: 1,
+                parallel: 1,
+            };
+            let answers = vec![answer(status, &refused), answer("200 OK", "id: abcd\n: \n\n"), answer("200 OK", "")];
+            let asked = tokio::select! {
+                asked = appliance(&socket, answers) => asked,
+                ended = follow(&arguments) => panic!("it ended: {ended:?}"),
+                () = tokio::time::sleep(Duration::from_secs(60)) => panic!("nobody asks"),
+            };
+            let line = |at: usize| asked[at].lines().next().unwrap_or_default().to_owned();
+            assert!(asked[0].contains("last-event-id: 0123") && !line(0).contains("since"), "{asked:?}");
+            assert!(!asked[1].contains("last-event-id") && line(1).contains("type=lease&since=1970"), "{asked:?}");
+            assert!(asked[2].contains("last-event-id: abcd") && !line(2).contains("since"), "{asked:?}");
+        }
     }
 }

@@ -119,10 +119,12 @@ async fn one(program: &Path, kind: &str, id: &str, data: &str, time: Duration) -
             return failed(format!("it was killed after {} s", time.as_secs()), said(readers).await);
         }
     };
+    // Also where it is not told: what has left the group may hold its ends of the pipes for ever, and ours must be closed.
+    let said = said(readers).await;
     match status {
         Ok(status) if status.success() => Outcome::Done,
-        Ok(status) => failed(status.to_string(), said(readers).await),
-        Err(error) => failed(error.to_string(), said(readers).await),
+        Ok(status) => failed(status.to_string(), said),
+        Err(error) => failed(error.to_string(), said),
     }
 }
 
@@ -253,6 +255,22 @@ mod tests {
         assert_eq!((why(1).0, why(1).1.len()), ("exit status: 1", OUTPUT));
         assert_eq!(why(2).0, "it was killed after 1 s");
         assert_eq!(outcomes[3..], [Outcome::Done, Outcome::Done]);
+    }
+
+    #[tokio::test]
+    async fn pipes_to_what_has_left_the_group_are_closed() {
+        let _alone = ONE_AT_A_TIME.lock().await;
+        let folder = folder();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).expect("a pipe");
+        // It writes as long as somebody reads, and then lets go of the other pipe.
+        let writes = "i=0; while [ $i -lt 3000 ] && echo x; do i=$((i+1)); sleep 0.05; done";
+        let text = format!("exec 9>{}; setsid sh -c '{writes}' 2>/dev/null & exit 0", pipe.display());
+        program(folder.path(), "a", 0o755, &text);
+        let closed = tokio::task::spawn_blocking(move || std::fs::read(pipe));
+        assert_eq!(run(folder.path(), 30).await, [Outcome::Done]);
+        let closed = tokio::time::timeout(Duration::from_secs(30), closed).await;
+        closed.expect("somebody reads on").expect("read").expect("a pipe");
     }
 
     #[tokio::test]

@@ -179,6 +179,11 @@ async fn a_stream_tells_what_happens_and_goes_on_where_its_reader_was() {
     for event in same["events"].as_array().expect("events").iter().rev() {
         assert_eq!(&all.event().await.expect("it goes on").1, event);
     }
+    // Who says from when on, and names no place, begins with the oldest.
+    let mut oldest = market.stream(&market.lessee, "type=lease&since=1970-01-01T00:00:00Z", None).await;
+    for event in same["events"].as_array().expect("events").iter().rev() {
+        assert_eq!(&oldest.event().await.expect("it goes on").1, event);
+    }
     let nothing = tokio::time::timeout(Duration::from_millis(50), strangers.next()).await;
     assert!(nothing.is_err(), "a stranger is woken by nothing of others: {nothing:?}");
     assert_eq!(market.stream(&market.lessee, "", Some("nonsense")).await.status, StatusCode::BAD_REQUEST);
