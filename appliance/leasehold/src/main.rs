@@ -11,6 +11,7 @@ mod first_start;
 mod follow;
 mod hooks;
 mod image;
+mod inner;
 mod leases;
 mod local;
 mod netboot;

@@ -1,11 +1,11 @@
 //! `leasehold serve`: from a configuration to a running appliance, and its orderly end.
 
-use crate::config::{Config, LogFormat, Role, Wipe};
+use crate::config::{Config, LogFormat, Wipe};
+use crate::inner;
 use crate::netboot::{self, BootInterface, Scripts};
 use crate::{ServeArguments, first_start, privileges};
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use if_addrs::IfAddr;
 use jiff::Timestamp;
 use leasehold_api::{
     Api,
@@ -17,7 +17,7 @@ use leasehold_api::{
 use leasehold_domain::boot::KernelArgument;
 use leasehold_domain::command::Actor;
 use leasehold_engine::bmcs::Bmcs;
-use leasehold_engine::images::{ImageSettings, ImageStore, Network, Patience, never_fetched_from};
+use leasehold_engine::images::{ImageSettings, ImageStore, Patience};
 use leasehold_engine::switches::Switches;
 use leasehold_engine::tickets::Tickets;
 use leasehold_engine::{Engine, Settings};
@@ -117,7 +117,7 @@ async fn run_with(
         policy_source: Arc::new(config.policy.source()),
         limits: Arc::new(Limits::new(config.limits.settings())),
         tenants: Arc::new(tenants(config, interfaces)),
-        webhooks: Arc::new(webhooks(config)?),
+        webhooks: Arc::new(inner::webhooks(config)?),
         orders: Arc::default(),
         hostname: hostname().into(),
         started: Timestamp::now(),
@@ -221,7 +221,7 @@ fn engine(
         max_size: config.images.max_size_gib << 30,
         reserve: config.images.reserve_mib << 20,
         quota: config.images.quota_gib.map(|gib| gib << 30),
-        forbidden: no_images_from(config)?,
+        forbidden: inner::no_images_from(config)?,
         allowed: config.images.fetch_from.clone(),
         patience: Patience::default(),
     };
@@ -266,27 +266,6 @@ fn tenants(config: &Config, interfaces: &[BootInterface]) -> leasehold_api::tena
         image_bytes: if limits.image_gib < 0 { -1 } else { limits.image_gib.saturating_mul(1 << 30) },
         wires: interfaces.iter().map(|interface| interface.network).collect(),
     }
-}
-
-/// Where events may be sent to.
-fn webhooks(config: &Config) -> anyhow::Result<leasehold_engine::webhooks::Settings> {
-    Ok(config.events.webhooks(no_images_from(config)?))
-}
-
-/// Where no user may have the appliance fetch images from: its own addresses, and the networks of BMCs and of machines in
-/// provisioning, which trust whoever is on them.
-fn no_images_from(config: &Config) -> anyhow::Result<Vec<Network>> {
-    let addresses = if_addrs::get_if_addrs().context("interfaces cannot be listed")?;
-    let is_inner = |name: &str| {
-        let inner = |role: &Role| matches!(role, Role::Bmc | Role::Boot | Role::Trunk);
-        config.interfaces.iter().any(|interface| interface.name == name && interface.roles.iter().any(inner))
-    };
-    let inner = addresses.iter().filter(|entry| is_inner(&entry.name)).map(|entry| match &entry.addr {
-        IfAddr::V4(address) => Network::around(address.ip.into(), address.prefixlen),
-        IfAddr::V6(address) => Network::around(address.ip.into(), address.prefixlen),
-    });
-    let own = addresses.iter().map(|entry| Network::only(entry.ip()));
-    Ok(never_fetched_from().into_iter().chain(inner).chain(own).collect())
 }
 
 /// The boot files; without a boot interface nobody needs them.

@@ -16,6 +16,7 @@ mod quarantine;
 mod quotas;
 mod reservations;
 mod told;
+mod webhooks;
 mod whose;
 
 const SHIPPED: &str = include_str!("../../../../config/policy.yaml");

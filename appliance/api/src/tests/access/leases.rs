@@ -23,6 +23,8 @@ pub(super) async fn make(scene: &mut Making) {
         let body = times(year, json!({"resource_uuid": "{leased}", "project_id": "{lessee}", "name": name}));
         scene.make(name, "own-adm", &format!("{v1}/leases"), body, "/uuid").await;
     }
+    let webhook = json!({"url": "https://hooks.example.org/", "types": ["lease"]});
+    scene.make("webhook", "les-mem", "/appliance/v1/webhooks", webhook, "/id").await;
     scene.ask("own-adm", "DELETE", &format!("{v1}/leases/{{over}}"), Value::Null).await;
 }
 
@@ -60,6 +62,12 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend([
         Row::new("appliance", "GET", "/appliance/v1/events?type=lease").lists("{over}"),
         Row::new("appliance", "GET", "/appliance/v1/events?type=node.created").lists("{leased}"),
+        Row::new("appliance", "GET", "/appliance/v1/webhooks").lists("{webhook}"),
+        Row::new("appliance", "POST", "/appliance/v1/webhooks").with(json!({"url": "https://hooks.example.org/"})),
+        Row::new("appliance", "GET", "/appliance/v1/webhooks/{webhook}"),
+        Row::new("appliance", "DELETE", "/appliance/v1/webhooks/{webhook}"),
+        Row::new("appliance", "GET", "/appliance/v1/webhooks/{webhook}/dead"),
+        Row::new("appliance", "POST", "/appliance/v1/webhooks/{webhook}/redeliver"),
     ]);
     rows
 }
