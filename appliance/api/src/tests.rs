@@ -9,7 +9,7 @@ use axum::http::{Request, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use leasehold_domain::command::{Actor, Command, StepEnd};
 use leasehold_domain::id::{JobId, NodeId, UserId};
 use leasehold_domain::identity::{IdentityCommand, User};
@@ -23,6 +23,7 @@ use leasehold_store::{KeySource, Options, Sealer, Store, Trace, TraceOptions};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tower_service::Service;
 use uuid::Uuid;
@@ -51,6 +52,8 @@ const PASSWORD: &str = "a long enough password";
 
 struct Rig {
     api: Api,
+    /// Seconds by which the store's clock is ahead.
+    ahead: Arc<AtomicI64>,
     _folder: tempfile::TempDir,
 }
 
@@ -65,7 +68,11 @@ impl Rig {
     async fn with_images(change: impl FnOnce(&mut ImageSettings)) -> Rig {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path();
-        let store = Store::open(state, Options::default()).expect("a store");
+        let ahead = Arc::new(AtomicI64::new(0));
+        let by = ahead.clone();
+        let clock = move || Timestamp::now() + SignedDuration::from_secs(by.load(Ordering::Relaxed));
+        let options = Options { clock: Arc::new(clock), ..Options::default() };
+        let store = Store::open(state, options).expect("a store");
         let sealer = Arc::new(Sealer::open(&KeySource::File(state.join("key"))).expect("a key"));
         let mut images = ImageSettings {
             folder: state.join("images"),
@@ -116,7 +123,12 @@ impl Rig {
             started: Timestamp::UNIX_EPOCH,
             password_file: Arc::new(state.join("admin-password")),
         };
-        Rig { api, _folder: folder }
+        Rig { api, ahead, _folder: folder }
+    }
+
+    /// Time goes by, by the store's clock.
+    fn pass(&self, seconds: i64) {
+        self.ahead.fetch_add(seconds, Ordering::Relaxed);
     }
 
     async fn send(&self, mut router: Router, request: Request<Body>) -> Reply {

@@ -262,6 +262,12 @@ impl ProvisionState {
         matches!(self, Enroll | Inspecting | InspectWait | Manageable | Available)
     }
 
+    /// A system of its user's is deployed, whether or not it runs at the moment.
+    pub fn is_deployed(self) -> bool {
+        use ProvisionState::*;
+        self.may_be_protected() || matches!(self, Servicing | ServiceWait | ServiceHold | ServiceFailed)
+    }
+
     /// The machine is a user's, and may be protected from him.
     pub fn may_be_protected(self) -> bool {
         use ProvisionState::*;

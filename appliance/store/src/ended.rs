@@ -62,18 +62,10 @@ pub struct EndedPage<T> {
 pub(crate) fn lease(change: &Rows<LeaseRow>, ops: &mut Vec<Op>) -> Result<(), CodecError> {
     match change {
         Rows::Put(LeaseRow::Offer(offer)) if !offer.is_open() => {
-            let project = (PROJECT, offer.project.as_bytes());
-            retire(OFFER, place_of_offer(offer), offer, &[project, (NODE, offer.node.0.as_bytes())], ops)?;
+            retire(offer, ops)?;
         }
         Rows::Put(LeaseRow::Lease(lease)) if lease.state.is_over() => {
-            let (node, offer) = (lease.node.0, lease.offer.map(|offer| offer.0));
-            let mut found_by = vec![
-                (PROJECT, lease.project.as_bytes()),
-                (OWNER, lease.owner.as_bytes()),
-                (NODE, node.as_bytes().as_slice()),
-            ];
-            found_by.extend(offer.iter().map(|offer| (CLAIMED, offer.as_bytes().as_slice())));
-            retire(LEASE, place_of_lease(lease), lease, &found_by, ops)?;
+            retire(lease, ops)?;
         }
         _ => {
             ops.push(live::room(kind::LEASE, change)?);
@@ -84,30 +76,22 @@ pub(crate) fn lease(change: &Rows<LeaseRow>, ops: &mut Vec<Op>) -> Result<(), Co
     Ok(())
 }
 
-fn retire<T: serde::Serialize>(
-    what: u8,
-    place: EndedPlace,
-    row: &Arc<T>,
-    found_by: &[(u8, &[u8])],
-    ops: &mut Vec<Op>,
-) -> Result<(), CodecError> {
-    ops.push(Op::PutEnded(row_key(what, place), codec::encode(row)?));
-    for (by, whose) in [(ALL, &[][..])].iter().chain(found_by) {
-        ops.push(Op::PutEnded([&prefix(what, *by, whose), &place.0[..]].concat(), Vec::new()));
-    }
+fn retire<T: Kept + serde::Serialize>(row: &Arc<T>, ops: &mut Vec<Op>) -> Result<(), CodecError> {
+    ops.push(Op::PutEnded(row_key(T::WHAT, row.place()), codec::encode(row)?));
+    ops.extend(entries(&**row).into_iter().map(|key| Op::PutEnded(key, Vec::new())));
     Ok(())
 }
 
-fn place_of_offer(offer: &Offer) -> EndedPlace {
-    place(offer.updated_at.unwrap_or(offer.created_at), offer.id.0.as_bytes())
-}
-
-fn place_of_lease(lease: &Lease) -> EndedPlace {
-    place(lease.updated_at.unwrap_or(lease.created_at), lease.id.0.as_bytes())
+/// The keys of all entries by which a row is found.
+pub(crate) fn entries<T: Kept>(row: &T) -> Vec<Vec<u8>> {
+    let (place, all) = (row.place(), (ALL, &[][..]));
+    let found_by = row.found_by();
+    let by = std::iter::once(all).chain(found_by.iter().map(|(by, whose)| (*by, *whose)));
+    by.map(|(by, whose)| [&prefix(T::WHAT, by, whose), &place.0[..]].concat()).collect()
 }
 
 /// Times before 1970 come first: a clock that was never set must not put its rows after all others.
-fn place(at: Timestamp, id: &[u8; 16]) -> EndedPlace {
+pub(crate) fn place(at: Timestamp, id: &[u8; 16]) -> EndedPlace {
     let mut bytes = [0; PLACE];
     let (when, which) = bytes.split_at_mut(12);
     let (seconds, nanoseconds) = when.split_at_mut(8);
@@ -118,7 +102,7 @@ fn place(at: Timestamp, id: &[u8; 16]) -> EndedPlace {
     EndedPlace(bytes)
 }
 
-fn row_key(what: u8, place: EndedPlace) -> Vec<u8> {
+pub(crate) fn row_key(what: u8, place: EndedPlace) -> Vec<u8> {
     [&[what, ROW], &place.0[12..]].concat()
 }
 
@@ -128,17 +112,41 @@ fn prefix(what: u8, by: u8, whose: &[u8]) -> Vec<u8> {
     [&[what, by], length.to_be_bytes().as_slice(), whose].concat()
 }
 
+/// The keys of the rows themselves, from the first one on; the end is not one of them.
+pub(crate) fn rows(what: u8) -> (Vec<u8>, Vec<u8>) {
+    (vec![what, ROW], vec![what, ROW + 1])
+}
+
+/// The keys of the entries by this thing of what was over then or later; the end is not one of them.
+pub(crate) fn entries_since(what: u8, by: &EndedBy, since: Timestamp) -> (Vec<u8>, Vec<u8>) {
+    let start = prefix_of(what, by);
+    let end = [&start, [u8::MAX; PLACE].as_slice()].concat();
+    ([&start, &place(since, &[0; 16]).0[..]].concat(), end)
+}
+
+/// The place in which the key of an entry ends.
+pub(crate) fn place_in(key: &[u8]) -> Result<EndedPlace, Fault> {
+    let place = key.last_chunk::<PLACE>().copied().map(EndedPlace);
+    place.ok_or_else(|| Fault::Damaged("an entry of an ended lease is too short".into()))
+}
+
 /// A kind of row that is kept here.
 pub(crate) trait Kept: DeserializeOwned {
     const WHAT: u8;
     fn place(&self) -> EndedPlace;
+    /// What it is looked for by, beside all.
+    fn found_by(&self) -> Vec<(u8, &[u8])>;
 }
 
 impl Kept for Offer {
     const WHAT: u8 = OFFER;
 
     fn place(&self) -> EndedPlace {
-        place_of_offer(self)
+        place(self.updated_at.unwrap_or(self.created_at), self.id.0.as_bytes())
+    }
+
+    fn found_by(&self) -> Vec<(u8, &[u8])> {
+        vec![(PROJECT, self.project.as_bytes()), (NODE, self.node.0.as_bytes())]
     }
 }
 
@@ -146,7 +154,17 @@ impl Kept for Lease {
     const WHAT: u8 = LEASE;
 
     fn place(&self) -> EndedPlace {
-        place_of_lease(self)
+        place(self.updated_at.unwrap_or(self.created_at), self.id.0.as_bytes())
+    }
+
+    fn found_by(&self) -> Vec<(u8, &[u8])> {
+        let mut found_by = vec![
+            (PROJECT, self.project.as_bytes()),
+            (OWNER, self.owner.as_bytes()),
+            (NODE, self.node.0.as_bytes().as_slice()),
+        ];
+        found_by.extend(self.offer.iter().map(|offer| (CLAIMED, offer.0.as_bytes().as_slice())));
+        found_by
     }
 }
 
@@ -204,7 +222,7 @@ pub(crate) fn page<T: Kept>(
     Ok(page)
 }
 
-fn prefix_of(what: u8, by: &EndedBy) -> Vec<u8> {
+pub(crate) fn prefix_of(what: u8, by: &EndedBy) -> Vec<u8> {
     match by {
         EndedBy::All => prefix(what, ALL, &[]),
         EndedBy::Owner(project) if what == LEASE => prefix(what, OWNER, project.as_bytes()),
@@ -232,8 +250,7 @@ impl<'a> Walk<'a> {
             None => None,
             Some(entry) => {
                 let (key, _) = entry?;
-                let place = key.value().last_chunk::<PLACE>().copied().map(EndedPlace);
-                Some(place.ok_or_else(|| Fault::Damaged("an entry of an ended lease is too short".into()))?)
+                Some(place_in(key.value())?)
             }
         };
         Ok(())
@@ -245,7 +262,7 @@ mod tests {
     use super::*;
     use crate::tables::carry_out;
     use jiff::SignedDuration;
-    use leasehold_domain::lease::{Label, LeaseState, Span, Watch, Wish};
+    use leasehold_domain::lease::{Label, LeaseState, Past, Span, Watch, Wish};
     use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
     use std::time::{Duration, Instant};
     use uuid::Uuid;
@@ -273,6 +290,7 @@ mod tests {
             revision: 3,
             wish: Wish::default(),
             watch: Watch::default(),
+            past: Past::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! (events, audit, jobs, inventory) read from disk when somebody asks, and the trace of a booting machine.
 //! Each acknowledged command is on disk with its events and its audit row, or nothing of it is.
 
+mod account;
 pub mod audit;
 mod base;
 mod batch;
@@ -27,6 +28,7 @@ mod store;
 mod tables;
 pub mod trace;
 
+pub use account::Account;
 pub use audit::{AuditEntry, AuditFilter, AuditPage, AuditRow, Outcome, Source, Verified};
 pub use disk::{Disk, DiskAccess, RealDisk};
 pub use ended::{EndedBy, EndedPage, EndedPlace};

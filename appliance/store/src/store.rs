@@ -431,7 +431,7 @@ impl Store {
         let _ = health.wait_for(|health| *health == Health::Closed).await;
     }
 
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, ReadError> {

@@ -24,6 +24,7 @@ mod once;
 mod quotas;
 mod reservations;
 mod time;
+mod usage;
 mod whose;
 
 use crate::Api;
@@ -71,6 +72,7 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
             "/appliance/v1/reservations/{id}",
             get(reservations::show).patch(reservations::change).delete(reservations::remove),
         )
+        .route("/appliance/v1/usage", get(usage::show))
         .method_not_allowed_fallback(fault::no_such_method)
         .layer(DefaultBodyLimit::max(api.limits.settings.network_body))
 }

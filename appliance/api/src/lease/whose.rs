@@ -13,7 +13,7 @@ use leasehold_domain::command::Actor;
 use leasehold_domain::id::{LeaseId, NodeId, OfferId, ProjectId};
 use leasehold_domain::identity::{id_text, parse_id};
 use leasehold_domain::lease::search::is_within;
-use leasehold_domain::lease::{Label, Lease, LeaseState, Offer, OfferState, Span, Watch, Wish};
+use leasehold_domain::lease::{Label, Lease, LeaseState, Offer, OfferState, Past, Span, Watch, Wish};
 use leasehold_domain::node::Node;
 use leasehold_domain::policy::Target;
 use std::borrow::Cow;
@@ -37,6 +37,7 @@ static NOBODYS_OFFER: LazyLock<Offer> = LazyLock::new(|| Offer {
     created_at: Timestamp::UNIX_EPOCH,
     updated_at: None,
     wish: Wish::default(),
+    class: None,
 });
 static NOBODYS_LEASE: LazyLock<Lease> = LazyLock::new(|| Lease {
     id: LeaseId(Uuid::nil()),
@@ -59,6 +60,7 @@ static NOBODYS_LEASE: LazyLock<Lease> = LazyLock::new(|| Lease {
     revision: 0,
     wish: Wish::default(),
     watch: Watch::default(),
+    past: Past::default(),
 });
 
 /// An offer as rules see it.

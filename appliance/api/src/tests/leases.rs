@@ -17,6 +17,7 @@ mod quotas;
 mod reservations;
 mod told;
 mod webhooks;
+mod usage;
 mod whose;
 
 const SHIPPED: &str = include_str!("../../../../config/policy.yaml");

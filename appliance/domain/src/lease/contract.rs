@@ -4,7 +4,7 @@
 //! owner gives him a lease outright. Who has a lease may offer and lease what is his in turn: then `parent` says of which
 //! lease the time is a part.
 
-use super::Span;
+use super::{Past, Span};
 use crate::id::{LeaseId, NodeId, OfferId, ReservationId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,9 @@ pub struct Offer {
     pub updated_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub wish: Wish,
+    /// The resource class of the node when it was made, for the account of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -161,6 +164,9 @@ pub struct Lease {
     pub wish: Wish,
     #[serde(default, skip_serializing_if = "is_default")]
     pub watch: Watch,
+    /// For the account of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub past: Past,
 }
 
 impl Lease {

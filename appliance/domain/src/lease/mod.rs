@@ -7,6 +7,8 @@
 mod command;
 mod contract;
 mod due;
+pub mod figures;
+mod past;
 mod quota;
 mod rows;
 pub mod search;
@@ -18,6 +20,7 @@ pub use command::{LeaseCommand, NewLease, NewOffer};
 pub use contract::{Label, Lease, LeaseState, Offer, OfferState, Watch, Wish};
 pub(crate) use due::may_be_given;
 pub use due::{Due, due};
+pub use past::{Past, Used};
 pub use quota::{Limits, Quota, Usage, usage_of};
 pub(crate) use quota::{back_to_back, check_longest, check_tree, class_of, of_class};
 pub use rows::{Book, Edge, LeaseKey, LeaseRow, Level};

@@ -248,7 +248,7 @@ fn same(one: &Value, other: &Value) -> bool {
 mod tests {
     use super::*;
     use crate::id::LeaseId;
-    use crate::lease::{Label, Lease, LeaseRow, LeaseState, Watch, Wish};
+    use crate::lease::{Label, Lease, LeaseRow, LeaseState, Past, Watch, Wish};
     use crate::node::NodeSettings;
     use crate::rows::Rows;
     use crate::view::Change;
@@ -313,6 +313,7 @@ mod tests {
                 created_at: at(0),
                 updated_at: None,
                 wish: Wish::default(),
+                class: None,
             };
             let lease = node.leased.map(|(start, end)| Lease {
                 id: LeaseId(Uuid::from_u128(2000 + number)),
@@ -335,6 +336,7 @@ mod tests {
                 revision: 0,
                 wish: Wish::default(),
                 watch: Watch::default(),
+                past: Past::default(),
             });
             view.apply(&Change::Lease(Rows::Put(LeaseRow::Offer(Arc::new(offer)))));
             if let Some(lease) = lease {

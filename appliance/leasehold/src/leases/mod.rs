@@ -7,6 +7,7 @@ pub(crate) mod lease;
 pub(crate) mod offer;
 pub(crate) mod reservation;
 mod time;
+pub(crate) mod usage;
 
 use crate::local::{self, Content};
 use crate::output::{Asking, Output, Table, cell, json};

@@ -4,12 +4,13 @@ use crate::command::{Actor, Command, Context, NodeStart, StepEnd};
 use crate::decide::decide;
 use crate::id::{JobId, LeaseId, NodeId, OfferId};
 use crate::job::{Job, JobInput, JobKind, StepName};
-use crate::lease::{Lease, LeaseCommand, LeaseState, NewLease, NewOffer, OfferState, Terms};
+use crate::lease::{Lease, LeaseCommand, LeaseRow, LeaseState, NewLease, NewOffer, OfferState, Terms};
 use crate::node::{Node, NodeSettings, QUARANTINE};
 use crate::power::PowerState;
 use crate::provision::{ProvisionState, Verb};
 use crate::refusal::Refusal;
-use crate::view::View;
+use crate::rows::{Row, RowKey, Rows};
+use crate::view::{Change, View};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -33,13 +34,16 @@ struct World {
     leases: BTreeMap<LeaseId, LeaseState>,
     /// All that was told.
     told: Vec<crate::event::Event>,
+    /// The last row of every offer and lease.
+    rows: BTreeMap<Vec<u8>, LeaseRow>,
 }
 
 impl World {
     /// A node that is available.
     fn new() -> World {
         let (view, leases) = (View::default(), BTreeMap::new());
-        let mut world = World { view, now: at(0), ids: 0, dirty: true, leases, told: Vec::new() };
+        let mut world =
+            World { view, now: at(0), ids: 0, dirty: true, leases, told: Vec::new(), rows: BTreeMap::new() };
         let driver = "fake-hardware".to_owned();
         let settings = NodeSettings { owner: Some(OWNER.into()), driver, ..NodeSettings::default() };
         world
@@ -77,8 +81,11 @@ impl World {
         self.told.extend(decision.events.iter().cloned());
         for change in &decision.changes {
             self.view.apply(change);
-            if let crate::Change::Lease(crate::rows::Rows::Put(crate::lease::LeaseRow::Lease(lease))) = change {
-                self.leases.insert(lease.id, lease.state);
+            if let Change::Lease(Rows::Put(row)) = change {
+                self.rows.insert(row.key().bytes(), row.clone());
+                if let LeaseRow::Lease(lease) = row {
+                    self.leases.insert(lease.id, lease.state);
+                }
             }
         }
         if let Some(before) = before {
@@ -357,10 +364,64 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn lessee_of(lease: &Lease) -> String {
-    lease.project.clone()
+impl World {
+    /// Whoever has the node by a lease.
+    fn lessee(&self) -> Option<String> {
+        let lease: Option<&Arc<Lease>> = self.node().lease.and_then(|id| self.view.lease.lease(id));
+        lease.map(|lease| lease.project.clone())
+    }
+
+    /// The step of this number.
+    fn take(&mut self, number: usize, step: Step) {
+        let project = format!("project{}", number % 3);
+        match step {
+            Step::Offer(start, end) => drop(self.offer(OWNER, start, end)),
+            Step::Lend(start, end) => drop(self.lend(OWNER, &project, start, end)),
+            Step::LendOn(start, end) => {
+                if let Some(lessee) = self.lessee() {
+                    let _ = self.lend(&lessee, &project, start, end);
+                }
+            }
+            Step::End(which) => {
+                let open: Vec<_> = self.view.lease.leases().map(|lease| lease.id).collect();
+                if !open.is_empty() {
+                    let _ = self.end(open[which % open.len()]);
+                }
+            }
+            Step::Wait(hours) => self.wait(hours),
+            Step::Work(steps, ok) => {
+                for _ in 0..steps {
+                    if !self.work(ok) {
+                        break;
+                    }
+                }
+            }
+            Step::Deploy => drop(self.verb(Verb::Deploy)),
+            Step::Undeploy => drop(self.verb(Verb::Undeploy)),
+            Step::PressButton => {
+                self.give(Command::ObservePower { node: NODE, power: Some(PowerState::On), error: None })
+                    .expect("seen");
+            }
+            Step::Maintenance(on) => {
+                self.give(Command::SetMaintenance { node: NODE, on, reason: None }).expect("allowed");
+            }
+            Step::Retry => {
+                let job = JobId(self.id());
+                let _ = self.give(Command::Lease(LeaseCommand::Retry { node: NODE, job }));
+            }
+            Step::Release => drop(self.give(Command::Lease(LeaseCommand::Release { node: NODE }))),
+            Step::Provide => {
+                let _ = self.verb(Verb::Manage);
+                let _ = self.verb(Verb::Provide);
+            }
+            Step::Settle => self.settle(),
+            Step::Tick => self.tick(),
+        }
+    }
 }
 
+#[path = "figures_tests.rs"]
+mod figures;
 #[path = "quarantine_tests.rs"]
 mod quarantine;
 #[path = "trick_tests.rs"]
@@ -373,46 +434,7 @@ proptest! {
     fn a_node_is_handed_on_clean_whatever_happens(steps in prop::collection::vec(step(), 1..80)) {
         let mut world = World::new();
         for (number, step) in steps.into_iter().enumerate() {
-            let project = format!("project{}", number % 3);
-            match step {
-                Step::Offer(start, end) => drop(world.offer(OWNER, start, end)),
-                Step::Lend(start, end) => drop(world.lend(OWNER, &project, start, end)),
-                Step::LendOn(start, end) => {
-                    let lessee = world.node().lease.and_then(|id| world.view.lease.lease(id).map(|lease| lessee_of(lease)));
-                    if let Some(lessee) = lessee {
-                        let _ = world.lend(&lessee, &project, start, end);
-                    }
-                }
-                Step::End(which) => {
-                    let open: Vec<_> = world.view.lease.leases().map(|lease| lease.id).collect();
-                    if !open.is_empty() {
-                        let _ = world.end(open[which % open.len()]);
-                    }
-                }
-                Step::Wait(hours) => world.wait(hours),
-                Step::Work(steps, ok) => for _ in 0..steps {
-                    if !world.work(ok) { break }
-                },
-                Step::Deploy => drop(world.verb(Verb::Deploy)),
-                Step::Undeploy => drop(world.verb(Verb::Undeploy)),
-                Step::PressButton => {
-                    world.give(Command::ObservePower { node: NODE, power: Some(PowerState::On), error: None }).expect("seen");
-                }
-                Step::Maintenance(on) => {
-                    world.give(Command::SetMaintenance { node: NODE, on, reason: None }).expect("allowed");
-                }
-                Step::Retry => {
-                    let job = JobId(world.id());
-                    let _ = world.give(Command::Lease(LeaseCommand::Retry { node: NODE, job }));
-                }
-                Step::Release => drop(world.give(Command::Lease(LeaseCommand::Release { node: NODE }))),
-                Step::Provide => {
-                    let _ = world.verb(Verb::Manage);
-                    let _ = world.verb(Verb::Provide);
-                }
-                Step::Settle => world.settle(),
-                Step::Tick => world.tick(),
-            }
+            world.take(number, step);
         }
         // The owner mends the node, and all that time has brought about is carried out: nobody waits in vain.
         world.give(Command::SetMaintenance { node: NODE, on: false, reason: None }).expect("allowed");

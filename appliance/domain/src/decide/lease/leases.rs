@@ -5,7 +5,7 @@ use crate::command::Answer;
 use crate::decide::Room;
 use crate::id::{LeaseId, NodeId, OfferId};
 use crate::lease::search::is_within;
-use crate::lease::{Lease, LeaseState, NewLease, Span, Terms, Watch};
+use crate::lease::{Lease, LeaseState, NewLease, Past, Span, Terms, Watch};
 use crate::refusal::Refusal;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -153,6 +153,7 @@ impl Room<'_> {
         wanted: &NewLease,
         (offer, parent): (Option<OfferId>, Option<LeaseId>),
     ) -> Lease {
+        let class = self.class_of(node);
         Lease {
             id,
             label: wanted.label.clone(),
@@ -174,6 +175,7 @@ impl Room<'_> {
             revision: 0,
             wish: wanted.wish,
             watch: Watch::default(),
+            past: Past { class, ..Past::default() },
         }
     }
 }

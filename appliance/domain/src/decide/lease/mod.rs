@@ -8,6 +8,7 @@ mod edge_tests;
 mod edges;
 mod leases;
 mod offers;
+mod past;
 mod quarantine;
 mod quotas;
 mod reservations;
@@ -24,6 +25,7 @@ use crate::node::{Node, NodeSettings};
 use crate::refusal::Refusal;
 use crate::rows::Rows;
 use crate::view::Change;
+use past::note_end;
 use std::sync::Arc;
 
 impl Room<'_> {
@@ -134,12 +136,7 @@ impl Room<'_> {
 
     /// The leases that are active on the node, each a part of the one before it.
     fn chain(&self, node: NodeId) -> Vec<Arc<Lease>> {
-        let active = |above: Option<LeaseId>| {
-            let present = self.view.lease.present((node, above));
-            present.filter(|lease| lease.state == LeaseState::Active)
-        };
-        let below = |lease: &Arc<Lease>| active(Some(lease.id)).cloned();
-        std::iter::successors(active(None).cloned(), below).collect()
+        past::active_on(self.view, node)
     }
 
     /// How many leases stand above one another with this one.
@@ -189,7 +186,8 @@ impl Room<'_> {
         Answer::Lease(row)
     }
 
-    fn put_lease(&mut self, lease: Lease) -> Answer {
+    fn put_lease(&mut self, mut lease: Lease) -> Answer {
+        note_end(&mut lease, self.context.now);
         let (state, span, reason) = (lease.state, lease.span, lease.reason.clone());
         let from = self.state_so_far(lease.id);
         self.events.push(Event {

@@ -48,6 +48,7 @@ impl Room<'_> {
             created_at: now,
             updated_at: None,
             wish: wanted.wish,
+            class: self.class_of(node.id),
         };
         Ok(self.put_offer(&node, offer))
     }

@@ -24,6 +24,12 @@ pub(super) const ROWS: &[Row] = &[
     webhook("appliance:webhook:delete", "DELETE /appliance/v1/webhooks/{webhook}"),
     webhook("appliance:webhook:redeliver", "POST /appliance/v1/webhooks/{webhook}/redeliver"),
     Row::new(
+        "appliance:usage",
+        "role:reader and system_scope:all or role:reader and project_id:%(project_id)s",
+        Scopes::SYSTEM_OR_PROJECT,
+        "GET /appliance/v1/usage",
+    ),
+    Row::new(
         "appliance:images",
         "role:admin and system_scope:all",
         Scopes::SYSTEM,
