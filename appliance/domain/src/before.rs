@@ -32,6 +32,7 @@ impl Lookup<IdentityKey> for View {
             IdentityKey::Credential(id) => directory.credential(*id).cloned().map(IdentityRow::Credential),
             IdentityKey::Token(digest) => directory.token(digest).cloned().map(IdentityRow::Token),
             IdentityKey::Invitation(digest) => directory.invitation(digest).cloned().map(IdentityRow::Invitation),
+            IdentityKey::Feed(digest) => directory.feed(digest).cloned().map(IdentityRow::Feed),
         }
     }
 }

@@ -71,6 +71,8 @@ enum Command {
     /// URLs that are told what happens: look at them, add and remove them.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
+    /// Nodes and their time: what is offered, leased and free.
+    Calendar(leases::calendar::CalendarArguments),
     /// How much of the nodes' time was offered, leased, used and idle.
     Usage(leases::usage::UsageArguments),
     /// Users on the box itself: list, make, and let back in who has forgotten his password.
@@ -190,6 +192,7 @@ fn main() -> ExitCode {
         Command::Event(command) => event::main(&command),
         Command::Webhook(command) => webhook::main(&command),
         Command::Hooks(arguments) => hooks::main(&arguments),
+        Command::Calendar(arguments) => leases::calendar::main(&arguments),
         Command::Usage(arguments) => leases::usage::main(&arguments),
         Command::Account(command) => account::main(&command),
         Command::Audit(command) => audit::main(&command),

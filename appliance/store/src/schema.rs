@@ -187,7 +187,7 @@ fn switch_ports(_: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Schema 10: leases say when their end began and how long a system was deployed. Rows of
+/// Schema 10: leases say when their end began and how long a system was deployed, and there are calendar feeds. Rows of
 /// before are read as before, but a program that knows nothing of that would lose it.
 fn accounted_leases(_transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())

@@ -10,6 +10,7 @@
 //! `Idempotency-Key` ([`once`]): a request that is sent again after a lost answer makes nothing twice.
 
 mod body;
+mod calendar;
 mod console;
 mod discovery;
 mod document;
@@ -73,6 +74,12 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
             get(reservations::show).patch(reservations::change).delete(reservations::remove),
         )
         .route("/appliance/v1/usage", get(usage::show))
+        .route("/appliance/v1/calendar", get(calendar::show))
+        .route(
+            "/appliance/v1/calendar/feed",
+            get(calendar::feed::show).post(calendar::feed::create).delete(calendar::feed::remove),
+        )
+        .route("/appliance/v1/calendar/feeds/{secret}", get(calendar::feed::read))
         .method_not_allowed_fallback(fault::no_such_method)
         .layer(DefaultBodyLimit::max(api.limits.settings.network_body))
 }

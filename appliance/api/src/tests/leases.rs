@@ -9,6 +9,7 @@ use leasehold_domain::lease::LeaseState;
 
 mod at_socket;
 mod bad_input;
+mod calendar;
 mod events;
 mod life;
 mod once;

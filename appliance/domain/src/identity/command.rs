@@ -4,7 +4,7 @@ use super::account::{Group, Membership, User};
 use super::grant::{Assignment, Implication, Party, Role};
 use super::name::id_text;
 use super::project::Project;
-use super::token::{ApplicationCredential, Digest, Invitation, Token};
+use super::token::{ApplicationCredential, Digest, Feed, Invitation, Token};
 use crate::id::{CredentialId, GroupId, ProjectId, RoleId, UserId};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -84,6 +84,13 @@ pub enum IdentityCommand {
     /// Removes tokens and one-time links that have expired, some at a time.
     Sweep,
 
+    /// A calendar takes the place of the one that the user has of the project.
+    MakeFeed(Box<Feed>),
+    EndFeed {
+        user: UserId,
+        project: ProjectId,
+    },
+
     Invite(Box<Invitation>),
     /// The password that somebody chose by a one-time link.
     AcceptInvitation {
@@ -125,6 +132,8 @@ impl IdentityCommand {
             C::RevokeToken { .. } => "revoke-token",
             C::NoteLogin { .. } => "login",
             C::Sweep => "sweep-tokens",
+            C::MakeFeed(_) => "make-calendar-feed",
+            C::EndFeed { .. } => "end-calendar-feed",
             C::Invite(_) => "invite",
             C::AcceptInvitation { .. } => "accept-invitation",
         }
@@ -157,6 +166,8 @@ impl IdentityCommand {
             C::CreateCredential(row) => id_text(row.id.0),
             C::DeleteCredential { id } => id_text(id.0),
             C::IssueToken { token, .. } => id_text(token.user.0),
+            C::MakeFeed(row) => id_text(row.project.0),
+            C::EndFeed { project, .. } => id_text(project.0),
             C::Invite(row) => id_text(row.user.0),
         }
     }

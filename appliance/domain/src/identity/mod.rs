@@ -22,4 +22,4 @@ pub use grant::{Assignment, Implication, Party, Place, Role};
 pub use name::{check_name, check_text, folded, id_text, parse_id};
 pub use project::{DEFAULT_DOMAIN, Project};
 pub use rows::{Directory, IdentityKey, IdentityRow};
-pub use token::{ApplicationCredential, Digest, Invitation, SecretHash, Token};
+pub use token::{ApplicationCredential, Digest, Feed, Invitation, SecretHash, Token};

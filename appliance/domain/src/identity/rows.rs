@@ -4,7 +4,7 @@ use super::account::{Group, Membership, User};
 use super::grant::{Assignment, Implication, Party, Place, Role};
 use super::name::folded;
 use super::project::{DEFAULT_DOMAIN, Project};
-use super::token::{ApplicationCredential, Digest, Invitation, Token};
+use super::token::{ApplicationCredential, Digest, Feed, Invitation, Token};
 use crate::id::{CredentialId, GroupId, ProjectId, RoleId, UserId};
 use crate::rows::{Row, RowKey, Rows, key_bytes};
 use imbl::{OrdMap, OrdSet};
@@ -27,6 +27,7 @@ pub enum IdentityRow {
     Credential(Arc<ApplicationCredential>),
     Token(Arc<Token>),
     Invitation(Arc<Invitation>),
+    Feed(Arc<Feed>),
 }
 
 /// Which row.
@@ -42,6 +43,7 @@ pub enum IdentityKey {
     Credential(CredentialId),
     Token(Digest),
     Invitation(Digest),
+    Feed(Digest),
 }
 
 impl Row for IdentityRow {
@@ -59,6 +61,7 @@ impl Row for IdentityRow {
             IdentityRow::Credential(row) => IdentityKey::Credential(row.id),
             IdentityRow::Token(row) => IdentityKey::Token(row.digest),
             IdentityRow::Invitation(row) => IdentityKey::Invitation(row.digest),
+            IdentityRow::Feed(row) => IdentityKey::Feed(row.digest),
         }
     }
 }
@@ -91,6 +94,7 @@ impl RowKey for IdentityKey {
             IdentityKey::Credential(id) => key_bytes(8, &[id.0.as_bytes()]),
             IdentityKey::Token(digest) => key_bytes(9, &[digest]),
             IdentityKey::Invitation(digest) => key_bytes(10, &[digest]),
+            IdentityKey::Feed(digest) => key_bytes(11, &[digest]),
         }
     }
 }
@@ -122,6 +126,8 @@ pub struct Directory {
     user_tokens: OrdSet<(UserId, Timestamp, Digest)>,
     token_ends: OrdSet<(Timestamp, Digest)>,
     invitations: OrdMap<Digest, Arc<Invitation>>,
+    feeds: OrdMap<Digest, Arc<Feed>>,
+    user_feeds: OrdMap<(UserId, ProjectId), Digest>,
 }
 
 const LEAST: Uuid = Uuid::nil();
@@ -277,10 +283,28 @@ impl Directory {
         self.invitations.values()
     }
 
+    pub fn feed(&self, digest: &Digest) -> Option<&Arc<Feed>> {
+        self.feeds.get(digest)
+    }
+
+    pub fn feeds(&self) -> impl Iterator<Item = &Arc<Feed>> {
+        self.feeds.values()
+    }
+
+    /// The calendar that a user has of a project.
+    pub fn feed_of(&self, user: UserId, project: ProjectId) -> Option<&Arc<Feed>> {
+        self.user_feeds.get(&(user, project)).and_then(|digest| self.feeds.get(digest))
+    }
+
+    pub fn feeds_of(&self, user: UserId) -> impl Iterator<Item = &Arc<Feed>> {
+        let range = (user, ProjectId(LEAST))..=(user, ProjectId(MOST));
+        self.user_feeds.range(range).filter_map(|(_, digest)| self.feeds.get(digest))
+    }
+
     /// Makes one row as it is to be, and every index that knows of it.
     pub fn apply(&mut self, change: &Rows<IdentityRow>) {
         let key = change.key();
-        if !matches!(key, IdentityKey::Token(_) | IdentityKey::Invitation(_)) {
+        if !matches!(key, IdentityKey::Token(_) | IdentityKey::Invitation(_) | IdentityKey::Feed(_)) {
             self.generation += 1;
         }
         self.forget(&key);
@@ -329,6 +353,10 @@ impl Directory {
             }
             IdentityRow::Invitation(row) => {
                 self.invitations.insert(row.digest, row.clone());
+            }
+            IdentityRow::Feed(row) => {
+                self.user_feeds.insert((row.user, row.project), row.digest);
+                self.feeds.insert(row.digest, row.clone());
             }
         }
     }
@@ -381,6 +409,11 @@ impl Directory {
             }
             IdentityKey::Invitation(digest) => {
                 self.invitations.remove(digest);
+            }
+            IdentityKey::Feed(digest) => {
+                if let Some(old) = self.feeds.remove(digest) {
+                    self.user_feeds.remove(&(old.user, old.project));
+                }
             }
         }
     }

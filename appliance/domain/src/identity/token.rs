@@ -74,6 +74,22 @@ impl std::fmt::Debug for ApplicationCredential {
     }
 }
 
+/// A secret URL under which a program reads a calendar of a project's leases, as one of its users sees them. It ends with
+/// his last role in the project.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feed {
+    pub digest: Digest,
+    pub user: UserId,
+    pub project: ProjectId,
+    pub created_at: Timestamp,
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed").field("user", &self.user).field("project", &self.project).finish_non_exhaustive()
+    }
+}
+
 /// A one-time link with which somebody sets the password of an account: a new one, or one whose password is forgotten.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invitation {

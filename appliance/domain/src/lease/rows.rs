@@ -212,6 +212,13 @@ impl Book {
         self.level_offers.range(first..=last).filter_map(|((_, _, id), _)| self.offers.get(id))
     }
 
+    /// The leases of this node, on whatever level.
+    pub fn leases_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Lease>> {
+        let first = ((node, None), Timestamp::MIN, FIRST_LEASE);
+        let last = ((node, Some(LAST_LEASE)), Timestamp::MAX, LAST_LEASE);
+        self.level_leases.range(first..=last).filter_map(|((_, _, id), _)| self.leases.get(id))
+    }
+
     /// The offers of this level that meet `span`, in the order of their starts.
     pub fn offers_meeting(&self, level: Level, span: Span) -> impl Iterator<Item = &Arc<Offer>> {
         meeting(&self.level_offers, level, span, FIRST_OFFER).filter_map(|(id, _)| self.offers.get(&id))

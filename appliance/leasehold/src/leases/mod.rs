@@ -3,6 +3,7 @@
 //! In: words of the command line. Out: the API's documents, as tables or as they are. What is done for a project names it;
 //! without one, whoever administers the box does it for the owner of the node.
 
+pub(crate) mod calendar;
 pub(crate) mod lease;
 pub(crate) mod offer;
 pub(crate) mod reservation;

@@ -1,11 +1,12 @@
 //! Decisions about the identity room: domains, projects, users, groups, roles, and what stands on them.
 //!
-//! In: an [`IdentityCommand`]. Out: rows, and the end of every token that the change takes the ground from, in the same
+//! In: an [`IdentityCommand`]. Out: rows, and the end of every token and feed that the change takes the ground from, in the same
 //! transaction: a role that is lost and given back does not bring a token back. Rare changes of roles and projects look at
 //! every token; all others go by index.
 
 mod accounts;
 mod bootstrap;
+mod feeds;
 mod grants;
 mod projects;
 mod tokens;
@@ -75,6 +76,8 @@ impl Room<'_> {
             C::RevokeToken { digest } => (self.revoke_token(digest)?, Affected::Nobody),
             C::NoteLogin { .. } => (Answer::Done, Affected::Nobody),
             C::Sweep => (self.sweep(), Affected::Nobody),
+            C::MakeFeed(row) => (self.make_feed(row)?, Affected::Nobody),
+            C::EndFeed { user, project } => (self.end_feed(*user, *project)?, Affected::Nobody),
             C::Invite(row) => (self.invite(row)?, Affected::Nobody),
             C::AcceptInvitation { digest, password_hash } => {
                 (self.accept_invitation(digest, password_hash)?, Affected::Nobody)
@@ -123,6 +126,11 @@ impl Room<'_> {
             Affected::Everybody => after.tokens().filter(|token| fallen(token)).cloned().collect(),
         };
         self.end_tokens(&after, &ended);
+        let users = match affected {
+            Affected::Users(users) => Some(users.as_slice()),
+            _ => None,
+        };
+        self.end_groundless_feeds(&after, users);
     }
 
     /// Ends tokens and those that were issued for them; says which these are.

@@ -23,6 +23,13 @@ pub(super) const ROWS: &[Row] = &[
     webhook("appliance:webhook:create", "POST /appliance/v1/webhooks"),
     webhook("appliance:webhook:delete", "DELETE /appliance/v1/webhooks/{webhook}"),
     webhook("appliance:webhook:redeliver", "POST /appliance/v1/webhooks/{webhook}/redeliver"),
+    Row::new("appliance:calendar", "role:reader", Scopes::SYSTEM_OR_PROJECT, "GET /appliance/v1/calendar"),
+    Row::new(
+        "appliance:calendar:feed",
+        "role:reader and project_id:%(project_id)s",
+        Scopes::PROJECT,
+        "GET|POST|DELETE /appliance/v1/calendar/feed",
+    ),
     Row::new(
         "appliance:usage",
         "role:reader and system_scope:all or role:reader and project_id:%(project_id)s",
