@@ -3,6 +3,9 @@
 import json
 import os
 import subprocess
+import time
+
+LONGEST_WAIT = 60
 
 
 class Box:
@@ -29,6 +32,16 @@ class Box:
         """The JSON that a command prints."""
         printed = self.expect(0, "", f"{command} -o json")
         return json.loads(printed)
+
+
+def lease_is_active(here, uuid):
+    """Waits for it."""
+    deadline = time.monotonic() + LONGEST_WAIT
+    while time.monotonic() < deadline:
+        _, printed, _ = here.call(f"lease show {uuid} -o json")
+        if json.loads(printed)["status"] == "active":
+            break
+    here.clients.count("the lease is active", json.loads(printed)["status"] == "active", printed)
 
 
 def box(clients):
@@ -74,6 +87,20 @@ def box(clients):
     here.expect(0, "2090-02-03T00:00:00", f"reservation extend {group} --for 1d")
     here.expect(0, "deleted", f"reservation return {group}")
     here.expect(1, "not found", f"reservation show {group}")
+
+    rows = here.ask("calendar --class gpu --from 2090-01-01T00:00:00 --to 2090-03-01T00:00:00")["nodes"]
+    clients.count("the calendar has both nodes", [row["node"] for row in rows] == ["n1", "n2"], json.dumps(rows, indent=1))
+    here.expect(0, "2090-02-01T00:00:00  never", "calendar --nodes n1 --from 2090-02-15T00:00:00")
+    here.expect(1, "366 days", "calendar --from 2090-01-01T00:00:00 --to 2092-01-01T00:00:00")
+    now = here.ask("lease create n1 lessee --for 1d --name now")
+    lease_is_active(here, now["uuid"])
+    usage = here.ask("usage --by project,owner,class,node")
+    clients.count("usage has its parts", usage["by"] == ["class", "node", "owner", "project"], str(usage))
+    here.expect(0, "as,day,project_id,project,offered_seconds", "usage -o csv")
+    here.expect(0, "node-hours were offered", "usage --by day,class --owner owner")
+    here.expect(1, "No project named nobody", "usage --project nobody")
+    here.expect(2, "cannot be used with", "usage --project lessee --owner owner")
+    here.expect(0, "now", "lease return now")
 
     here.expect(0, "deleted", "offer delete spring")
     here.expect(1, "not found", "offer show spring")

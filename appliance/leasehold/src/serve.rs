@@ -194,8 +194,9 @@ async fn run_with(
 fn store_options(config: &Config) -> Options {
     let usual = Options::default();
     let audit = Retention { days: config.audit.keep_days, ..usual.audit };
+    let leases = config.lease.retention();
     let (events, events_bytes) = (config.events.retention(usual.events), config.events.max_mib << 20);
-    Options { audit, audit_bytes: config.audit.max_mib << 20, events, events_bytes, ..usual }
+    Options { audit, audit_bytes: config.audit.max_mib << 20, events, events_bytes, leases, ..usual }
 }
 
 /// The sealing key: a systemd credential where there is one, else a file of our own.

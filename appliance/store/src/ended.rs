@@ -2,7 +2,7 @@
 //!
 //! A row lies under its id. Beside it are entries without a value, one for each thing that it is looked for by, whose
 //! keys end in when it was over: a page is a walk backwards from a place, and costs the same among a thousand and among
-//! a million. Nothing here changes again.
+//! a million. Nothing here changes again; what has been over for too long is removed ([`crate::ended_trim`]).
 
 use crate::codec::{self, CodecError};
 use crate::error::Fault;

@@ -14,6 +14,7 @@ mod codec;
 mod committer;
 mod disk;
 mod ended;
+mod ended_trim;
 mod error;
 mod event_index;
 mod event_log;

@@ -67,6 +67,8 @@ pub struct Options {
     /// The events take no more than so many bytes.
     pub events_bytes: u64,
     pub audit: Retention,
+    /// Offers and leases that are over.
+    pub leases: Retention,
     /// The audit's entries take no more than so many bytes.
     pub audit_bytes: u64,
     /// Ended jobs kept of each node, beside its last one.
@@ -96,6 +98,7 @@ impl Default for Options {
             events: Retention { at_most: 1_000_000, at_least: 10_000, days: 90 },
             events_bytes: 256 << 20,
             audit: Retention { at_most: 1_000_000, at_least: 10_000, days: 400 },
+            leases: Retention { at_most: 2_000_000, at_least: 10_000, days: 3660 },
             audit_bytes: 256 << 20,
             jobs_per_node: 50,
             gather_refusals: Duration::from_secs(5),

@@ -41,7 +41,7 @@ pub fn decide(view: &View, command: &Command, context: &Context) -> Result<Decis
     let mut room = Room { view, context, changes: Vec::new(), events: Vec::new(), ahead: None };
     room.still_as_judged()?;
     let answer = room.carry_out(command)?;
-    room.note_use();
+    room.note_deployed();
     Ok(Decision { changes: room.changes, events: room.events, answer })
 }
 

@@ -4,12 +4,25 @@ use super::ConfigError;
 use jiff::SignedDuration;
 use leasehold_domain::lease::Terms;
 use leasehold_engine::leases::LeaseSettings;
+use leasehold_store::Retention;
 use serde::Deserialize;
 
 /// The keys of the table.
-pub(super) const KEYS: &[&str] =
-    &["usual_hours", "longest_hours", "depth", "patience_hours", "offers", "leases", "parts", "unused_warn_hours"];
+pub(super) const KEYS: &[&str] = &[
+    "usual_hours",
+    "longest_hours",
+    "depth",
+    "patience_hours",
+    "offers",
+    "leases",
+    "parts",
+    "unused_warn_hours",
+    "history_days",
+    "history_leases",
+];
 
+/// So many leases that are over stay, whatever their age: a clock that jumps does not empty the history.
+const LEAST_HISTORY: u64 = 10_000;
 /// Longer is a slip of the pen, and still far from the end of time.
 const MOST_HOURS: u32 = 24 * 366 * 10;
 
@@ -33,6 +46,10 @@ pub(crate) struct Lease {
     pub(crate) parts: u32,
     /// After so many hours owner and lessee are told that a lease is not used; 0: never.
     pub(crate) unused_warn_hours: u32,
+    /// How long offers and leases that are over are kept.
+    pub(crate) history_days: u32,
+    /// How many of them at most.
+    pub(crate) history_leases: u64,
 }
 
 impl Default for Lease {
@@ -49,6 +66,8 @@ impl Default for Lease {
             leases: count(usual.leases),
             parts: count(usual.parts),
             unused_warn_hours: usual.unused_warn_hours.unwrap_or(0),
+            history_days: 3660,
+            history_leases: 2_000_000,
         }
     }
 }
@@ -75,10 +94,18 @@ impl Lease {
         if !(1..=100_000).contains(&self.parts) {
             return wrong("parts", "must be 1 to 100000: all of them end with the lease, in one go".into());
         }
+        if self.history_days == 0 || self.history_leases < LEAST_HISTORY {
+            return wrong("history_leases", format!("must be {LEAST_HISTORY} or more, and history_days 1 or more"));
+        }
         if !(1..=16).contains(&self.depth) {
             return wrong("depth", "must be 1 (nobody lets on what he has) to 16".into());
         }
         Ok(())
+    }
+
+    /// How long the store keeps what is over.
+    pub(crate) fn retention(&self) -> Retention {
+        Retention { at_most: self.history_leases, at_least: LEAST_HISTORY, days: self.history_days }
     }
 
     /// As the engine and the API take them.
@@ -119,12 +146,14 @@ mod tests {
     #[test]
     fn what_is_said_holds() {
         let text = "[lease]\nusual_hours = 2\nlongest_hours = 3\ndepth = 1\noffers = 0";
-        let more = "\nleases = 5\nparts = 6\nunused_warn_hours = 7";
+        let more = "\nleases = 5\nparts = 6\nunused_warn_hours = 7\nhistory_days = 8\nhistory_leases = 10001";
         let config = Config::parse(&format!("{text}{more}")).expect("terms");
         let terms = config.lease.settings().terms(false);
         assert_eq!((terms.usual, terms.longest), (SignedDuration::from_hours(2), Some(SignedDuration::from_hours(3))));
         assert_eq!((terms.depth, terms.offers, terms.leases, terms.parts), (1, 0, 5, 6));
         assert_eq!(terms.unused_warn_hours, Some(7));
+        let keep = config.lease.retention();
+        assert_eq!((keep.days, keep.at_most, keep.at_least), (8, 10_001, 10_000));
     }
 
     #[test]
@@ -134,6 +163,8 @@ mod tests {
         assert!(refusal("[lease]\nusual_hours = 600").contains("lease.longest_hours, 504"));
         assert!(refusal("[lease]\ndepth = 0").contains("lease.depth"));
         assert!(refusal("[lease]\nparts = 0").contains("lease.parts"));
+        assert!(refusal("[lease]\nhistory_days = 0").contains("history_days"));
+        assert!(refusal("[lease]\nhistory_leases = 9999").contains("lease.history_leases"));
         assert!(refusal("[lease]\nunused_warn_hours = 4000000000").contains("lease.unused_warn_hours"));
         assert!(refusal("[lease]\npatience_hours = 4000000000").contains("lease.patience_hours"));
     }

@@ -3,6 +3,7 @@
 use super::Committer;
 use super::recovery::bad_health;
 use crate::audit;
+use crate::ended_trim;
 use crate::error::Fault;
 use crate::event_log;
 use crate::store::Retention;
@@ -42,6 +43,7 @@ impl Committer {
         if self.last_trim.elapsed() >= self.options.trim_every {
             self.last_trim = Instant::now();
             self.trim_by_age();
+            self.trim_leases();
         }
         let commits = self.counters.batch.saturating_sub(self.compacted_at);
         if self.last_commit.elapsed() >= self.options.idle && commits >= COMMITS_TO_COMPACT {
@@ -117,6 +119,20 @@ impl Committer {
         };
         if let Err(fault) = trimmed {
             self.mishap(fault, "trim the history");
+        }
+    }
+
+    /// Offers and leases that have been over for too long.
+    fn trim_leases(&mut self) {
+        let keep = self.options.leases;
+        let since = since(keep, (self.options.clock)());
+        let trimmed = match self.shared.base.read(|read| ended_trim::is_due(read, keep, since)) {
+            Ok(false) => return,
+            Ok(true) => self.shared.base.write(|write| ended_trim::trim(write, keep, since, TRIM_AT_ONCE).map(drop)),
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = trimmed {
+            self.mishap(fault, "remove what was over long ago");
         }
     }
 

@@ -7,14 +7,14 @@ const PATH: &str = "/appliance/v1/calendar";
 const WINDOW: &str = "from=2090-01-01T00:00:00&to=2090-02-01T00:00:00";
 
 impl Market {
-    async fn own(&self, who: &Tenant, method: &str, path: &str) -> Reply {
+    async fn of_calendar(&self, who: &Tenant, method: &str, path: &str) -> Reply {
         let headers = [("x-auth-token", who.token.as_str())];
         let answer = self.rig.ask(method, &format!("{PATH}{path}"), Value::Null, &headers).await;
         (answer.status, answer.body)
     }
 
     async fn nodes(&self, who: &Tenant, more: &str) -> Vec<Value> {
-        let (status, answer) = self.own(who, "GET", &format!("?{WINDOW}{more}")).await;
+        let (status, answer) = self.of_calendar(who, "GET", &format!("?{WINDOW}{more}")).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         answer["nodes"].as_array().expect("a list").clone()
     }
@@ -90,7 +90,7 @@ async fn a_node_of_which_one_sees_nothing_is_not_there_and_pages_go_on() {
     assert_eq!(market.nodes(&market.stranger, "&nodes=n1").await, Vec::<Value>::new());
     let (mut after, mut seen) = (String::new(), Vec::new());
     loop {
-        let (_, page) = market.own(&market.owner, "GET", &format!("?{WINDOW}&limit=2{after}")).await;
+        let (_, page) = market.of_calendar(&market.owner, "GET", &format!("?{WINDOW}&limit=2{after}")).await;
         seen.extend(names_of_nodes(&page));
         let Some(next) = page["next"].as_str() else { break };
         after = format!("&after={next}");
@@ -111,10 +111,11 @@ async fn what_is_over_is_shown_from_the_disk() {
     assert_eq!(market.ask(&market.lessee, "DELETE", "/leases/mine", Value::Null).await.0, StatusCode::OK);
     market.after(&market.owner, &lease).await;
     market.rig.pass(7200);
-    let (status, page) = market.own(&market.owner, "GET", "?from=2020-01-01T00:00:00&to=2020-02-01T00:00:00").await;
+    let (status, page) =
+        market.of_calendar(&market.owner, "GET", "?from=2020-01-01T00:00:00&to=2020-02-01T00:00:00").await;
     assert_eq!((status, &page["nodes"][0]["leases"]), (StatusCode::OK, &json!([])));
     let from = (market.rig.api.engine.store.now() - jiff::SignedDuration::from_hours(48)).strftime("%FT%T").to_string();
-    let (_, page) = market.own(&market.owner, "GET", &format!("?from={from}")).await;
+    let (_, page) = market.of_calendar(&market.owner, "GET", &format!("?from={from}")).await;
     let row = &page["nodes"][0]["leases"][0];
     assert_eq!((&row["uuid"], &row["status"]), (&lease["uuid"], &json!("deleted")), "{page}");
     assert!(row["end_time"].as_str() < lease["end_time"].as_str(), "until it was given back: {row}");
@@ -133,7 +134,7 @@ async fn what_is_no_question_is_refused() {
         "?after=00000000-0000-0000-0000-000000000000",
         "?node=n1",
     ] {
-        let (status, answer) = market.own(&market.owner, "GET", query).await;
+        let (status, answer) = market.of_calendar(&market.owner, "GET", query).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {answer}");
     }
 }
@@ -143,8 +144,8 @@ async fn a_secret_url_shows_a_projects_leases_until_its_user_loses_his_role() {
     let market = Market::new().await;
     market.offer("january").await;
     market.made(&market.lessee, "/offers/january/claim", json!({"start_time": DAY, "name": "mine, ünïque"})).await;
-    assert_eq!(market.own(&market.lessee, "GET", "/feed").await.0, StatusCode::NOT_FOUND);
-    let (status, made) = market.own(&market.lessee, "POST", "/feed").await;
+    assert_eq!(market.of_calendar(&market.lessee, "GET", "/feed").await.0, StatusCode::NOT_FOUND);
+    let (status, made) = market.of_calendar(&market.lessee, "POST", "/feed").await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     let url = made["url"].as_str().expect("a URL");
     let path = url.strip_prefix("http://localhost").expect("this box's").to_owned();
@@ -152,7 +153,7 @@ async fn a_secret_url_shows_a_projects_leases_until_its_user_loses_his_role() {
     let (status, kind, text) = market.read(&path).await;
     assert_eq!((status, kind.as_str()), (StatusCode::OK, "text/calendar; charset=utf-8"), "{text}");
     assert!(text.replace("\r\n ", "").contains("SUMMARY:mine\\, ünïque (n1)"), "{text}");
-    let (status, shown) = market.own(&market.lessee, "GET", "/feed").await;
+    let (status, shown) = market.of_calendar(&market.lessee, "GET", "/feed").await;
     assert_eq!(status, StatusCode::OK);
     assert!(!shown.to_string().contains("lh-"), "it is told once: {shown}");
     let audit = market.rig.api.engine.store.audit(100).await.expect("read");
@@ -166,14 +167,14 @@ async fn a_secret_url_shows_a_projects_leases_until_its_user_loses_his_role() {
         assert_eq!(market.read(&wrong).await.0, StatusCode::NOT_FOUND, "{wrong}");
     }
     // A new one takes the place of the old one; another's is another's.
-    let (_, second) = market.own(&market.lessee, "POST", "/feed").await;
+    let (_, second) = market.of_calendar(&market.lessee, "POST", "/feed").await;
     assert_eq!(market.read(&path).await.0, StatusCode::NOT_FOUND);
     let path = second["url"].as_str().expect("a URL").replace("http://localhost", "");
-    assert_eq!(market.own(&market.owner, "DELETE", "/feed").await.0, StatusCode::NOT_FOUND);
-    assert_eq!(market.own(&market.lessee, "DELETE", "/feed").await.0, StatusCode::NO_CONTENT);
+    assert_eq!(market.of_calendar(&market.owner, "DELETE", "/feed").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(market.of_calendar(&market.lessee, "DELETE", "/feed").await.0, StatusCode::NO_CONTENT);
     assert_eq!(market.read(&path).await.0, StatusCode::NOT_FOUND);
 
-    let (_, third) = market.own(&market.lessee, "POST", "/feed").await;
+    let (_, third) = market.of_calendar(&market.lessee, "POST", "/feed").await;
     let path = third["url"].as_str().expect("a URL").replace("http://localhost", "");
     assert_eq!(market.read(&path).await.0, StatusCode::OK);
     let view = market.rig.api.engine.view();
@@ -194,6 +195,6 @@ async fn a_secret_url_shows_a_projects_leases_until_its_user_loses_his_role() {
 #[tokio::test]
 async fn who_is_of_no_project_has_no_feed() {
     let market = Market::new().await;
-    let (status, answer) = market.own(&market.admin, "POST", "/feed").await;
+    let (status, answer) = market.of_calendar(&market.admin, "POST", "/feed").await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
 }

@@ -25,7 +25,7 @@ impl Room<'_> {
 
     /// Compares, for each node that this decision changes, whether a system is deployed on it with what the leases that
     /// it is under know of that. Nobody is told of it: for owner and lessee nothing is another.
-    pub(in crate::decide) fn note_use(&mut self) {
+    pub(in crate::decide) fn note_deployed(&mut self) {
         let mut changed = BTreeSet::new();
         for change in &self.changes {
             let Change::PutNode(node) = change else { continue };
