@@ -6,7 +6,7 @@
 use super::body::{Body, Said};
 use super::fault::{Asker, Fault};
 use super::once::NewId;
-use super::whose::{self, GET_LEASE, Thing};
+use super::whose::{self, Thing};
 use super::{LEASE_ADMIN, document, terms, time};
 use crate::Api;
 use crate::auth::secret::sha256;
@@ -95,16 +95,26 @@ fn reservation(view: &View, id: ReservationId, leases: &[Arc<Lease>]) -> Value {
     })
 }
 
-/// What of the reservation the caller sees, if he may do this with each lease of it.
-fn group(view: &View, asker: &Asker, ident: &str, rule: &str) -> Result<(ReservationId, Vec<Arc<Lease>>), Fault> {
+/// What of the reservation the caller sees.
+fn group(view: &View, asker: &Asker, ident: &str) -> Result<(ReservationId, Vec<Arc<Lease>>), Fault> {
     let missing = || Fault::not_found("Reservation", ident);
     let id = Uuid::parse_str(ident).map(ReservationId).map_err(|_| missing())?;
     let leases: Vec<_> = view.lease.group(id).filter(|lease| whose::sees(asker, view, &***lease)).cloned().collect();
-    if leases.is_empty() {
-        return Err(missing());
-    }
-    match leases.iter().all(|lease| lease.allowed(asker, rule)) {
-        true => Ok((id, leases)),
+    if leases.is_empty() { Err(missing()) } else { Ok((id, leases)) }
+}
+
+/// The leases of the reservation that have not come to their end, if the caller may do this with each of them: also with
+/// those that he does not see, which are another owner's.
+fn group_to_act_on(
+    view: &View,
+    asker: &Asker,
+    ident: &str,
+    rule: &str,
+) -> Result<(ReservationId, Vec<LeaseId>), Fault> {
+    let (id, _) = group(view, asker, ident)?;
+    let may = |lease: &Arc<Lease>| whose::sees(asker, view, &**lease) && lease.allowed(asker, rule);
+    match view.lease.group_ahead(id).all(may) {
+        true => Ok((id, view.lease.group_ahead(id).map(|lease| lease.id).collect())),
         false => Err(Fault::forbidden(rule)),
     }
 }
@@ -117,7 +127,7 @@ pub(super) async fn list(State(api): State<Api>, asker: Asker) -> Result<Json<Va
         None => return Err(whose::no_project()),
     };
     let shown = groups.into_iter().filter_map(|id| {
-        let (id, leases) = group(&view, &asker, &id.to_string(), GET_LEASE).ok()?;
+        let (id, leases) = group(&view, &asker, &id.to_string()).ok()?;
         Some(reservation(&view, id, &leases))
     });
     Ok(Json(json!({"reservations": shown.collect::<Vec<_>>()})))
@@ -129,7 +139,7 @@ pub(super) async fn show(
     Path(ident): Path<String>,
 ) -> Result<Json<Value>, Fault> {
     let view = api.engine.view();
-    let (id, leases) = group(&view, &asker, &ident, GET_LEASE)?;
+    let (id, leases) = group(&view, &asker, &ident)?;
     Ok(Json(reservation(&view, id, &leases)))
 }
 
@@ -238,14 +248,14 @@ pub(super) async fn change(
     Path(ident): Path<String>,
     body: Body,
 ) -> Result<Json<Value>, Fault> {
-    let (id, _) = group(&api.engine.view(), &asker, &ident, "esi_leap:lease:update")?;
+    let (id, leases) = group_to_act_on(&api.engine.view(), &asker, &ident, "esi_leap:lease:update")?;
     let mut said = Said::of(body)?;
     let end = said.time("end_time")?.ok_or_else(|| invalid("end_time", "Mandatory field missing."))?;
     said.end()?;
-    let command = LeaseCommand::ChangeGroupEnd { id, end, terms: terms(&api, &asker) };
+    let command = LeaseCommand::ChangeGroupEnd { id, leases, end, terms: terms(&api, &asker) };
     api.submit(Command::Lease(command), asker.actor()).await?;
     let view = api.engine.view();
-    let leases: Vec<_> = view.lease.group(id).cloned().collect();
+    let (id, leases) = group(&view, &asker, &ident)?;
     Ok(Json(reservation(&view, id, &leases)))
 }
 
@@ -255,8 +265,8 @@ pub(super) async fn remove(
     asker: Asker,
     Path(ident): Path<String>,
 ) -> Result<Json<Value>, Fault> {
-    let (id, leases) = group(&api.engine.view(), &asker, &ident, "esi_leap:lease:delete")?;
-    let jobs = leases.iter().map(|_| JobId(Uuid::new_v4())).collect();
-    api.submit(Command::Lease(LeaseCommand::EndGroup { id, jobs }), asker.actor()).await?;
+    let (id, leases) = group_to_act_on(&api.engine.view(), &asker, &ident, "esi_leap:lease:delete")?;
+    let leases = leases.into_iter().map(|lease| (lease, JobId(Uuid::new_v4()))).collect();
+    api.submit(Command::Lease(LeaseCommand::EndGroup { id, leases }), asker.actor()).await?;
     Ok(Json(Value::Null))
 }

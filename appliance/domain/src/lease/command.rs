@@ -75,16 +75,19 @@ pub enum LeaseCommand {
         wanted: Box<NewLease>,
         terms: Terms,
     },
-    /// All leases of the group that still go on end then.
+    /// All leases of the group that still go on end then. `leases`: those that policy said yes about; it holds only while
+    /// these are all.
     ChangeGroupEnd {
         id: ReservationId,
+        leases: Vec<LeaseId>,
         end: Timestamp,
         terms: Terms,
     },
-    /// All leases of the group are given back. `jobs`: ids for the jobs that take the nodes back, one for each lease.
+    /// All leases of the group that still go on are given back: these, each with the id of the job that takes its node
+    /// back. Policy said yes about them; it holds only while these are all.
     EndGroup {
         id: ReservationId,
-        jobs: Vec<JobId>,
+        leases: Vec<(LeaseId, JobId)>,
     },
     /// What a project, and all below it together, may have. `limits`: `None` takes the bounds away.
     SetQuota {

@@ -205,6 +205,11 @@ impl Book {
         self.grouped.iter().map(|(id, _)| *id)
     }
 
+    /// Those of them that have not come to their end.
+    pub fn group_ahead(&self, id: ReservationId) -> impl Iterator<Item = &Arc<Lease>> {
+        self.group(id).filter(|lease| !lease.state.is_ending())
+    }
+
     /// The offers of this node, on whatever level.
     pub fn offers_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Offer>> {
         let first = ((node, None), Timestamp::MIN, FIRST_OFFER);

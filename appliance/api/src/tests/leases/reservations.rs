@@ -70,6 +70,48 @@ async fn all_or_nothing_and_moved_and_given_back_as_one() {
 }
 
 #[tokio::test]
+async fn an_owner_has_no_say_in_the_leases_of_another() {
+    let market = Market::new().await;
+    let other = &market.sublessee;
+    market.ready_node("n2").await;
+    let theirs = json!([{"op": "replace", "path": "/owner", "value": other.project}]);
+    assert_eq!(market.rig.call("PATCH", "/nodes/n2", theirs).await.0, StatusCode::OK);
+    for (who, node) in [(&market.owner, "n1"), (other, "n2")] {
+        market.made(who, "/offers", json!({"resource_uuid": node})).await;
+    }
+    let wish = json!({"nodes": [{"count": 2}], "name": "team"});
+    let (status, made) = market.reserve(&market.lessee, "POST", "", wish).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let leases = made["leases"].as_array().expect("a list");
+    for lease in leases {
+        market.until_lease_is(lease, LeaseState::Active).await;
+    }
+    let of = |owner: &Tenant| leases.iter().find(|lease| lease["owner_id"] == owner.project).expect("one of each");
+    let one = format!("/{}", uuid(&made));
+    let soon = json!({"end_time": "2090-01-01T00:00:00"});
+    for who in [&market.owner, other] {
+        let (_, shown) = market.reserve(who, "GET", &one, Value::Null).await;
+        let uuids: Vec<_> = shown["leases"].as_array().expect("a list").iter().map(uuid).collect();
+        assert_eq!(uuids, [uuid(of(who))], "his own");
+        for (method, body) in [("PATCH", soon.clone()), ("DELETE", Value::Null)] {
+            let (status, answer) = market.reserve(who, method, &one, body).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{method}: {answer}");
+        }
+    }
+    // Nor when his own has ended.
+    let path = format!("/leases/{}", uuid(of(&market.owner)));
+    assert_eq!(market.ask(&market.owner, "DELETE", &path, Value::Null).await.0, StatusCode::OK);
+    for (method, body) in [("PATCH", soon), ("DELETE", Value::Null)] {
+        let (status, answer) = market.reserve(&market.owner, method, &one, body).await;
+        assert!(matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND), "{method}: {answer}");
+    }
+    let lease = market.get(other, &format!("/leases/{}", uuid(of(other)))).await;
+    assert_eq!((&lease["status"], &lease["end_time"]), (&json!("active"), &of(other)["end_time"]));
+    // Whoever has all of them has a say in them.
+    assert_eq!(market.reserve(&market.lessee, "DELETE", &one, Value::Null).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn what_is_no_wish_is_refused_and_changes_nothing() {
     let market = Market::new().await;
     market.three().await;

@@ -45,8 +45,8 @@ impl Room<'_> {
             LeaseCommand::End { id, job } => self.end_lease(*id, *job),
             LeaseCommand::Tick { edge, job, terms } => self.tick(*edge, *job, terms),
             LeaseCommand::Reserve { id, claims, wanted, terms } => self.reserve(*id, claims, wanted, terms),
-            LeaseCommand::ChangeGroupEnd { id, end, terms } => self.change_group_end(*id, *end, terms),
-            LeaseCommand::EndGroup { id, jobs } => self.end_group(*id, jobs),
+            LeaseCommand::ChangeGroupEnd { id, leases, end, terms } => self.change_group_end(*id, leases, *end, terms),
+            LeaseCommand::EndGroup { id, leases } => self.end_group(*id, leases),
             LeaseCommand::SetQuota { id, project, class, limits } => {
                 self.set_lease_quota(*id, project, class.as_deref(), *limits)
             }

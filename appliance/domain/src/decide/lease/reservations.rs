@@ -42,35 +42,37 @@ impl Room<'_> {
     pub(super) fn change_group_end(
         &mut self,
         id: ReservationId,
+        judged: &[LeaseId],
         end: Timestamp,
         terms: &Terms,
     ) -> Result<Answer, Refusal> {
         let mut answer = Answer::Done;
-        for lease in self.group(id)? {
+        for lease in self.group(id, judged.iter().copied())? {
             answer = self.change_end(lease.id, lease.revision, end, terms)?;
         }
         Ok(answer)
     }
 
-    pub(super) fn end_group(&mut self, id: ReservationId, jobs: &[JobId]) -> Result<Answer, Refusal> {
-        let leases = self.group(id)?;
-        if jobs.len() < leases.len() {
-            return Err(Refusal::Conflict { what: "Reservation", name: id.to_string() });
-        }
+    pub(super) fn end_group(&mut self, id: ReservationId, judged: &[(LeaseId, JobId)]) -> Result<Answer, Refusal> {
+        self.group(id, judged.iter().map(|(lease, _)| *lease))?;
         let mut answer = Answer::Done;
-        for (lease, job) in leases.iter().zip(jobs) {
-            answer = self.end_lease(lease.id, *job)?;
+        for (lease, job) in judged {
+            answer = self.end_lease(*lease, *job)?;
         }
         Ok(answer)
     }
 
-    /// Those of the group that have not come to their end.
-    fn group(&self, id: ReservationId) -> Result<Vec<Arc<Lease>>, Refusal> {
-        let leases = self.view.lease.group(id).filter(|lease| !lease.state.is_ending());
-        let leases: Vec<_> = leases.cloned().collect();
-        match leases.is_empty() {
-            true => Err(Refusal::NotFound { what: "Reservation", name: id.to_string() }),
-            false => Ok(leases),
+    /// Those of the group that have not come to their end, if they are those that policy said yes about: a reservation may
+    /// have nodes of several owners, none of whom has a say in the others' leases.
+    fn group(&self, id: ReservationId, judged: impl Iterator<Item = LeaseId>) -> Result<Vec<Arc<Lease>>, Refusal> {
+        let leases: Vec<_> = self.view.lease.group_ahead(id).cloned().collect();
+        let judged: BTreeSet<LeaseId> = judged.collect();
+        if leases.is_empty() {
+            return Err(Refusal::NotFound { what: "Reservation", name: id.to_string() });
+        }
+        match leases.iter().map(|lease| lease.id).eq(judged) {
+            true => Ok(leases),
+            false => Err(Refusal::Conflict { what: "Reservation", name: id.to_string() }),
         }
     }
 }

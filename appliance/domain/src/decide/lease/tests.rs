@@ -332,18 +332,28 @@ fn a_reservation_is_moved_and_given_back_as_one() {
     reserve(&mut world, 1, &[(1, offers[0]), (2, offers[1])], (10, 20)).expect("both are free");
     let (id, terms) = (ReservationId(Uuid::from_u128(1)), world.terms);
     let ends = |world: &World| world.view.lease.group(id).map(|lease| lease.span.end).collect::<Vec<_>>();
-    world.does(LeaseCommand::ChangeGroupEnd { id, end: at(30), terms }).expect("free");
+    let leases = vec![lease_id(1), lease_id(2)];
+    let until = |hour| LeaseCommand::ChangeGroupEnd { id, leases: leases.clone(), end: at(hour), terms };
+    world.does(until(30)).expect("free");
     assert_eq!(ends(&world), [at(30); 2]);
     let other = world.claim_of(3, offers[1], (35, 40)).expect("free");
-    in_use(world.does(LeaseCommand::ChangeGroupEnd { id, end: at(36), terms }));
+    in_use(world.does(until(36)));
     assert_eq!(ends(&world), [at(30); 2], "one could not, so none did");
-    let jobs = |count| (0..count).map(|number| JobId(Uuid::from_u128(number))).collect::<Vec<_>>();
-    let short = world.does(LeaseCommand::EndGroup { id, jobs: jobs(1) });
-    assert!(matches!(short, Err(Refusal::Conflict { .. })), "{short:?}");
-    world.does(LeaseCommand::EndGroup { id, jobs: jobs(2) }).expect("both are given back");
+    // Who was asked about some of them has no say in the others.
+    let end = |numbers: &[u128]| {
+        let leases = numbers.iter().map(|number| (lease_id(*number), JobId(Uuid::from_u128(*number)))).collect();
+        LeaseCommand::EndGroup { id, leases }
+    };
+    let some = LeaseCommand::ChangeGroupEnd { id, leases: vec![lease_id(1)], end: at(20), terms };
+    for judged in [some, end(&[1]), end(&[1, 2, 3]), end(&[])] {
+        let refused = world.does(judged.clone());
+        assert!(matches!(refused, Err(Refusal::Conflict { .. })), "{judged:?}: {refused:?}");
+    }
+    assert_eq!(ends(&world), [at(30); 2]);
+    world.does(end(&[1, 2])).expect("both are given back");
     assert_eq!(world.view.lease.group(id).count(), 0);
     assert!(world.view.lease.lease(other.id).is_some(), "what is not of the group stays");
-    let gone = world.does(LeaseCommand::ChangeGroupEnd { id, end: at(30), terms });
+    let gone = world.does(until(30));
     assert!(matches!(gone, Err(Refusal::NotFound { .. })), "{gone:?}");
 }
 
