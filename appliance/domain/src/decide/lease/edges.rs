@@ -50,6 +50,11 @@ impl Room<'_> {
         } else if lease.state == LeaseState::Active {
             self.tell_unused(&lease);
         } else if lease.state == LeaseState::Created {
+            let present = self.view.lease.present((lease.node, lease.parent));
+            if present.is_some_and(|other| other.id != lease.id) {
+                // That one ends first, whatever the clock has said meanwhile.
+                return Ok(Answer::Done);
+            }
             let ready_by = now.saturating_add(terms.patience).unwrap_or(now);
             self.put_changed(&lease, |lease| {
                 lease.state = LeaseState::WaitFulfill;

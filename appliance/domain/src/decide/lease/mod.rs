@@ -161,12 +161,14 @@ impl Room<'_> {
         self.must_not_be_in_quarantine(node)?;
         let book = &self.view.lease;
         let lease = book.leases_meeting(level, span).find(|other| Some(other.id) != apart_from);
-        let taken = lease.map(|lease| ("leased", lease.span));
+        // One whose time has come stays until that is over: a clock that is set back puts nobody before him.
+        let present = book.present(level).filter(|other| Some(other.id) != apart_from && span.start < other.span.end);
+        let taken = lease.or(present).map(|lease| ("leased", lease.span));
         let offer = || book.offers_meeting(level, span).next().map(|offer| ("offered", offer.span));
         match taken.or_else(|| offer().filter(|_| offers)) {
             None => Ok(()),
             Some((how, range)) => Err(Refusal::InUse(format!(
-                "Node {} is {how} {range}, which meets the time {span}: choose another time.",
+                "Node {} is {how} {range}, which is in the way of the time {span}: choose another time.",
                 node.title()
             ))),
         }

@@ -95,6 +95,17 @@ impl World {
         Box::new(NewLease { project: LESSEE.into(), start, end, ..NewLease::default() })
     }
 
+    /// What time has brought about, in its order; the node is never ready.
+    fn tick(&mut self) {
+        let edges: Vec<_> = self.view.lease.edges_until(self.now).collect();
+        for (_, edge) in edges {
+            let command = LeaseCommand::Tick { edge, job: JobId(Uuid::nil()), terms: self.terms };
+            let context = Context { actor: Actor::System("test"), now: self.now };
+            let decision = decide(&self.view, &Command::Lease(command), &context).expect("never refused");
+            decision.changes.iter().for_each(|change| self.view.apply(change));
+        }
+    }
+
     /// As if its time had come and the node had been ready.
     fn activate(&mut self, number: u128) {
         let lease = (**self.view.lease.lease(lease_id(number)).expect("there")).clone();
@@ -204,6 +215,23 @@ fn what_is_let_on_stays_within_the_lease_and_no_deeper_than_it_may() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_puts_nobody_before_who_has_the_node() {
+    let mut world = World::new();
+    world.offer(1, OWNER, 0, 1000).expect("free");
+    world.now = at(12);
+    world.claim(1, 1, Some((12, 20))).expect("free");
+    world.tick();
+    world.activate(1);
+    world.now = at(11);
+    for times in [None, Some((11, 12))] {
+        let words = in_use(world.claim(2, 1, times));
+        assert!(words.contains(&format!("leased {}", span(12, 20))), "{words}");
+    }
+    world.claim(2, 1, Some((20, 21))).expect("after it");
+    assert_eq!(world.move_end(1, 19).expect("it is his").span.end, at(19));
+}
+
+#[test]
 fn an_offer_for_a_project_is_for_no_other() {
     let mut world = World::new();
     let wanted = NewOffer { project: OWNER.into(), lessee: Some("another".into()), ..NewOffer::default() };
@@ -220,6 +248,7 @@ enum Step {
     Lease(i64, i64),
     MoveEnd(usize, i64),
     Wait(i64),
+    Tick,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -230,7 +259,9 @@ fn step() -> impl Strategy<Value = Step> {
         (any::<usize>(), times()).prop_map(|(offer, (start, end))| Step::Claim(offer, start, end)),
         times().prop_map(|(start, end)| Step::Lease(start, end)),
         (any::<usize>(), 0..90_i64).prop_map(|(lease, end)| Step::MoveEnd(lease, end)),
-        (0..4_i64).prop_map(Step::Wait),
+        // Now and then somebody sets the clock back.
+        (-3..6_i64).prop_map(Step::Wait),
+        Just(Step::Tick),
     ]
 }
 
@@ -245,7 +276,8 @@ proptest! {
             let nth = |at: usize, count: usize| (count > 0).then(|| at % count);
             // What a list that is looked through says of the time.
             let now = world.now;
-            let taken = |span: Span| leases.iter().any(|lease| lease.span.meets(&span));
+            let before = |span: Span, lease: &Lease| lease.state.is_present() && span.start < lease.span.end;
+            let taken = |span: Span| leases.iter().any(|lease| lease.span.meets(&span) || before(span, lease));
             let offered = |span: Span| offers.iter().any(|offer| offer.span.meets(&span));
             match step {
                 Step::Offer(start, end) => {
@@ -271,7 +303,10 @@ proptest! {
                     let _ = world.move_end(leases[which].id.0.as_u128() - 2000, end);
                 },
                 Step::Wait(hours) => world.now = now + SignedDuration::from_hours(hours),
+                Step::Tick => world.tick(),
             }
+            let present = world.view.lease.leases().filter(|lease| lease.state.is_present()).count();
+            prop_assert!(present <= 1, "two have the node at a time");
             let (offers, leases) = world.view.lease.under((NODE, None));
             prop_assert_eq!(leases.len(), world.view.lease.leases().count());
             prop_assert!(leases.windows(2).all(|pair| pair[0].span.end <= pair[1].span.start));
