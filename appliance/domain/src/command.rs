@@ -48,6 +48,8 @@ pub struct Who {
     pub user: Option<UserId>,
     /// What his credentials are for: `project …`, `domain …`, `system`, or nothing.
     pub scope: String,
+    /// The project that his credentials are for.
+    pub project: Option<String>,
     /// Where the request came from.
     pub address: Option<IpAddr>,
     /// The id of the request, as the answer's header names it.

@@ -2,6 +2,7 @@
 
 use crate::driver::{self, Interface};
 use crate::id::{JobId, LeaseId, NodeId};
+use crate::lease::OwnersWord;
 use crate::power::{BootMode, PowerState, PowerTarget};
 use crate::provision::{ProvisionState, Standing};
 use jiff::Timestamp;
@@ -154,6 +155,9 @@ pub struct Node {
     /// Since its disks were last proven to be wiped, nobody had the machine.
     #[serde(default)]
     pub wiped: bool,
+    /// What its keepers say of the node while a lessee has it, who may write over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owners_word: Option<Box<OwnersWord>>,
     pub inspection_started_at: Option<Timestamp>,
     pub inspection_finished_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -183,6 +187,7 @@ impl Node {
             machine: Machine::default(),
             lease: None,
             wiped: false,
+            owners_word: None,
             inspection_started_at: None,
             inspection_finished_at: None,
             created_at: now,

@@ -136,7 +136,8 @@ impl Caller {
     }
 
     pub(crate) fn who(&self) -> Who {
-        Who { scope: self.scope.to_string(), ..self.origin.who(&self.user) }
+        let project = self.credentials.project_id.clone();
+        Who { scope: self.scope.to_string(), project, ..self.origin.who(&self.user) }
     }
 }
 

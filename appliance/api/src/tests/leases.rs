@@ -11,6 +11,7 @@ mod at_socket;
 mod bad_input;
 mod calendar;
 mod events;
+mod left_behind;
 mod life;
 mod once;
 mod quarantine;

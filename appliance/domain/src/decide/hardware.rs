@@ -15,7 +15,7 @@ use crate::refusal::Refusal;
 use crate::rows::Rows;
 use crate::view::Change;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -106,6 +106,7 @@ impl Room<'_> {
         if before.revision != revision {
             return Err(Refusal::Conflict { what: K::WHAT, name: id.to_string() });
         }
+        self.may_be_changed(&*before)?;
         body.check(self.view, Some(&before))?;
         self.check_unique(id, body)?;
         self.tell_of(K::row_key(id), body.node(), |kind, id| What::RecordChanged { kind, id });
@@ -124,9 +125,17 @@ impl Room<'_> {
         if before.revision != revision {
             return Err(Refusal::Conflict { what: K::WHAT, name: id.to_string() });
         }
+        self.may_be_changed(&*before)?;
         K::check_removal(&before, self.view)?;
         self.forget_record(&before);
         Ok(Answer::Done)
+    }
+
+    fn may_be_changed<K: Kind>(&self, record: &Record<K>) -> Result<(), Refusal> {
+        match record.body.node().and_then(|node| self.view.node(node)) {
+            Some(node) => self.must_be_the_lessees(node, K::row_key(record.id)),
+            None => Ok(()),
+        }
     }
 
     fn put_record<K: Kind>(&mut self, record: Record<K>) -> Answer {
@@ -249,6 +258,15 @@ impl Room<'_> {
         connectors.iter().for_each(|row| self.forget_record(&**row));
         targets.iter().for_each(|row| self.forget_record(&**row));
         self.end_allocation(node);
+    }
+
+    /// The volumes of the node go, but those that are to be kept.
+    pub(super) fn forget_volumes(&mut self, node: NodeId, kept: &BTreeSet<Uuid>) {
+        let hardware = &self.view.hardware;
+        let connectors: Vec<_> = hardware.volume_connectors.of_node(node).cloned().collect();
+        let targets: Vec<_> = hardware.volume_targets.of_node(node).cloned().collect();
+        connectors.iter().filter(|row| !kept.contains(&row.id.uuid())).for_each(|row| self.forget_record(&**row));
+        targets.iter().filter(|row| !kept.contains(&row.id.uuid())).for_each(|row| self.forget_record(&**row));
     }
 
     /// The deployment can do what templates and volumes of the node ask of it: the steps that it does beside its own.

@@ -93,7 +93,8 @@ impl Room<'_> {
         let node = self.node(id)?;
         let reason = reason.filter(|_| on).map(str::to_owned);
         let fault = node.lasting_fault();
-        let changed = Node { maintenance: on, maintenance_reason: reason.clone(), fault, ..(**node).clone() };
+        let mut changed = Node { maintenance: on, maintenance_reason: reason.clone(), fault, ..(**node).clone() };
+        self.note_keepers_word(node, &mut changed, Some((on, reason.as_deref())));
         self.tell(&changed, What::Maintenance { on, reason, quarantine: false });
         Ok(Answer::Node(self.put_node(changed)))
     }

@@ -45,6 +45,7 @@ impl Room<'_> {
         // What was wiped was the machine that was meant before.
         changed.wiped &= !another_bmc && !another_driver;
         self.tell(&changed, What::NodeChanged);
+        self.note_keepers_word(&node, &mut changed, maintenance.map(|on| (on, None)));
         if let Some(on) = maintenance.filter(|on| *on != node.maintenance) {
             changed.maintenance = on;
             changed.maintenance_reason = None;

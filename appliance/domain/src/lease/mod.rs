@@ -15,6 +15,7 @@ pub mod search;
 mod span;
 mod terms;
 mod waiting;
+mod word;
 
 pub use command::{LeaseCommand, NewLease, NewOffer};
 pub use contract::{Label, Lease, LeaseState, Offer, OfferState, Watch, Wish};
@@ -27,3 +28,4 @@ pub use rows::{Book, Edge, LeaseKey, LeaseRow, Level};
 pub use span::{Empty, Span};
 pub use terms::Terms;
 pub use waiting::{Kept, Waiting, WaitingState};
+pub use word::OwnersWord;

@@ -75,7 +75,11 @@ impl World {
     }
 
     fn give(&mut self, command: Command) -> Result<(), Refusal> {
-        let context = Context { actor: Actor::System("test"), now: self.now };
+        self.give_by(Actor::System("test"), command)
+    }
+
+    fn give_by(&mut self, actor: Actor, command: Command) -> Result<(), Refusal> {
+        let context = Context { actor, now: self.now };
         let decision = decide(&self.view, &command, &context)?;
         let before = self.view.node(NODE).cloned();
         self.told.extend(decision.events.iter().cloned());

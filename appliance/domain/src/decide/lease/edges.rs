@@ -127,6 +127,7 @@ impl Room<'_> {
             return;
         }
         let mut changed = node.clone();
+        Self::keep_word(view, &mut changed);
         give(&mut changed, Some(wanted));
         self.tell(&changed, What::NodeChanged);
         self.put_node(changed);
@@ -144,16 +145,21 @@ impl Room<'_> {
         if let Some(running) = view.running_job(&node).cloned() {
             self.supersede(&running, "a lease's end or begin");
         }
-        give(&mut node, None);
-        // Who had it protects it no more.
-        node.settings.protected = false;
-        node.settings.protected_reason = None;
+        self.take_away(&mut node);
         node.last_error = None;
         node.target_power_state = None;
-        self.detach_all(&node);
         self.move_to(&mut node, next);
         self.start_job(&mut node, job, JobKind::HandOver, true, JobInput::default());
         self.put_node(node);
+    }
+
+    /// Whoever has the node has it no more, nor has he a word in what it is.
+    fn take_away(&mut self, node: &mut Node) {
+        give(node, None);
+        node.settings.protected = false;
+        node.settings.protected_reason = None;
+        self.put_word_back(node);
+        self.detach_all(node);
     }
 
     /// A job of the node is over. Where the node could not be taken back it is in quarantine: nobody gets it, and those

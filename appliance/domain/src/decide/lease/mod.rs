@@ -15,6 +15,7 @@ mod reservations;
 #[cfg(test)]
 mod tests;
 mod unused;
+mod word;
 
 use super::Room;
 use crate::command::Answer;
@@ -81,6 +82,7 @@ impl Room<'_> {
                 edges::LEASE_UUID
             )));
         }
+        self.class_is_the_owners(node, settings)?;
         let taken_back = node.is_in_quarantine() || self.view.lease.ending(node.id).next().is_some();
         if node.settings.driver != settings.driver && (node.lease.is_some() || taken_back) {
             return Err(Refusal::InUse(format!(

@@ -1,15 +1,63 @@
 //! What somebody could try to have a node handed on with what is on it, or with what is his.
 
 use super::*;
+use crate::command::Who;
+use crate::hardware::{Body, HardwareCommand, HardwareKey, VolumeTarget};
+use crate::id::VolumeTargetId;
 use serde_json::json;
+
+/// Somebody with credentials for this project.
+fn of(project: &str) -> Actor {
+    Actor::User(Who { name: project.into(), project: Some(project.into()), ..Who::default() }.into())
+}
 
 impl World {
     fn try_change(&mut self, change: impl FnOnce(&mut NodeSettings)) -> Result<(), Refusal> {
+        self.try_change_by(Actor::System("test"), change)
+    }
+
+    fn try_change_by(&mut self, actor: Actor, change: impl FnOnce(&mut NodeSettings)) -> Result<(), Refusal> {
         let node = self.node();
         let mut settings = node.settings.clone();
         change(&mut settings);
         let revision = node.revision;
-        self.give(Command::ChangeNode { id: NODE, revision, settings: Box::new(settings), maintenance: None })
+        self.give_by(actor, Command::ChangeNode { id: NODE, revision, settings: Box::new(settings), maintenance: None })
+    }
+
+    fn maintain_by(&mut self, actor: Actor, on: bool) {
+        let reason = Some("for a reason".to_owned());
+        self.give_by(actor, Command::SetMaintenance { node: NODE, on, reason }).expect("allowed");
+    }
+
+    fn volume_by(&mut self, actor: Actor, number: u128) -> Result<(), Refusal> {
+        let body = VolumeTarget {
+            node: NODE,
+            volume_type: "iscsi".into(),
+            volume_id: number.to_string(),
+            boot_index: i64::try_from(number).expect("small"),
+            properties: serde_json::Map::new(),
+            extra: serde_json::Map::new(),
+        };
+        let body = Box::new(Body::VolumeTarget(body));
+        self.give_by(actor, Command::Hardware(HardwareCommand::Create { id: Uuid::from_u128(number), body }))
+    }
+
+    fn volumes(&self) -> Vec<u128> {
+        self.view.hardware.volume_targets.of_node(NODE).map(|row| row.id.0.as_u128()).collect()
+    }
+
+    /// Ada's lease of the node, which has begun.
+    fn adas(&mut self) -> LeaseId {
+        let lease = self.lend(OWNER, "ada", 0, 5).expect("free");
+        self.tick();
+        assert_eq!(self.lease(lease), LeaseState::Active);
+        lease
+    }
+
+    fn taken_back(&mut self, lease: LeaseId) {
+        self.end(lease).expect("active");
+        self.work_all();
+        assert_eq!(self.lease(lease), LeaseState::Deleted);
     }
 }
 
@@ -102,4 +150,63 @@ fn protection_goes_with_who_had_the_node() {
     world.work_all();
     world.settle();
     assert_eq!((world.lease(lease), world.node().lease), (LeaseState::Deleted, None));
+}
+
+#[test]
+fn what_a_lessee_wrote_on_the_record_goes_with_him() {
+    let mut world = World::new();
+    let said = |text: &str| json!({"note": text}).as_object().cloned().expect("an object");
+    world.volume_by(of(OWNER), 1).expect("off");
+    world
+        .try_change_by(of(OWNER), |settings| {
+            settings.extra = said("the owner's");
+            settings.description = Some("the owner's".into());
+            settings.resource_class = Some("small".into());
+        })
+        .expect("allowed");
+    let before = world.node();
+    let lease = world.adas();
+    let ada = || of("ada");
+    world
+        .try_change_by(ada(), |settings| {
+            settings.extra = said("ada's");
+            settings.description = Some("rack 7, ask eve@example.com".into());
+            settings.automated_clean = Some(false);
+        })
+        .expect("she may");
+    let class = world.try_change_by(ada(), |settings| settings.resource_class = Some("large".into()));
+    assert!(matches!(class, Err(Refusal::InUse(_))), "{class:?}");
+    world.maintain_by(ada(), true);
+    world
+        .give_by(ada(), Command::SetMachine { node: NODE, what: crate::command::MachineChange::Console(true) })
+        .expect("hers");
+    world.volume_by(ada(), 2).expect("hers");
+    let owners = HardwareKey::VolumeTarget(VolumeTargetId(Uuid::from_u128(1)));
+    let delete = HardwareCommand::Delete { key: owners, revision: 0 };
+    let deleted = world.give_by(ada(), Command::Hardware(delete));
+    assert!(matches!(deleted, Err(Refusal::Forbidden(_))), "{deleted:?}");
+    world.taken_back(lease);
+    let after = world.node();
+    assert_eq!(after.settings, before.settings);
+    assert_eq!((after.maintenance, after.maintenance_reason.clone()), (false, None));
+    assert!(!after.machine.console_enabled && after.owners_word.is_none());
+    assert_eq!(world.volumes(), [1]);
+    assert_eq!(after.provision_state, ProvisionState::Available);
+}
+
+#[test]
+fn what_its_keepers_say_during_a_lease_stays() {
+    let mut world = World::new();
+    let lease = world.adas();
+    world.try_change_by(of("ada"), |settings| settings.description = Some("ada's".into())).expect("she may");
+    world.try_change_by(of(OWNER), |settings| settings.automated_clean = Some(true)).expect("his");
+    world.try_change(|settings| settings.resource_class = Some("large".into())).expect("an administrator's");
+    world.maintain_by(of("ada"), true);
+    world.maintain_by(of(OWNER), true);
+    world.maintain_by(of("ada"), false);
+    world.taken_back(lease);
+    let node = world.node();
+    assert_eq!((node.settings.description.clone(), node.settings.automated_clean), (None, Some(true)));
+    assert_eq!(node.settings.resource_class.as_deref(), Some("large"));
+    assert_eq!((node.maintenance, node.maintenance_reason.as_deref()), (true, Some("for a reason")));
 }
