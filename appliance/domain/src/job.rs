@@ -131,6 +131,12 @@ impl StepName {
         matches!(self, StepName::AwaitAgent | StepName::AwaitInventory)
     }
 
+    /// It changes the machine's firmware or settings of that, or looks whether they have changed.
+    fn is_of_firmware(self) -> bool {
+        use StepName::{CheckBios, CheckFirmware, SetBios, UpdateFirmware};
+        matches!(self, UpdateFirmware | CheckFirmware | SetBios | CheckBios)
+    }
+
     /// It puts the node's switch ports somewhere.
     pub fn is_of_ports(self) -> bool {
         use StepName::{PortsCleaning, PortsIdle, PortsProvisioning, PortsTenant};
@@ -324,6 +330,18 @@ impl Job {
         let listed = self.listed();
         // An image follows.
         self.kind != JobKind::Deploy && self.steps.iter().all(done) && (listed.is_empty() || listed.iter().any(erases))
+    }
+
+    /// Something is being written to the firmware or its settings, or takes effect at the machine's next start and was not
+    /// seen to be there yet: cut off now, the machine might never start again. Each of these steps has its deadline.
+    pub fn flashes(&self) -> bool {
+        let begun = |step: &&StepRecord| step.state != StepState::Pending;
+        let steps = self.steps.iter().take_while(begun);
+        let last = steps.filter(|step| step.name.is_of_firmware()).last();
+        last.is_some_and(|step| match step.name {
+            StepName::UpdateFirmware | StepName::SetBios => true,
+            _ => step.state == StepState::Running,
+        })
     }
 
     /// The job still has work to do.

@@ -13,6 +13,8 @@ pub enum Due {
     Nothing,
     /// It is back, and wiped: those whose leases have ended are rid of it, and whoever waits for it may have it.
     Record,
+    /// It is nobody's from now on. Its machine is written new firmware, which must end before anything else is done to it.
+    Part,
     /// It is to be taken from whoever has it, and wiped: by a job.
     HandOver,
 }
@@ -31,15 +33,26 @@ pub fn due(view: &View, id: NodeId) -> Due {
         return Due::Record;
     }
     // Who is to have it no more loses it whatever state it is in; who is to get it waits until it is in order.
-    let leaves = node.lease.is_some();
-    let kept = !leaves && (node.maintenance || (node.settings.protected && !ends));
+    let (leaves, job) = (node.lease.is_some(), view.running_job(node));
+    let kept = !leaves && (node.maintenance || is_worked_on(node) || (node.settings.protected && !ends));
     // A wipe would not make it anybody's.
     let retired = !leaves && !ends && node.settings.retired;
-    let on_its_way = view.running_job(node).is_some_and(|job| job.kind == JobKind::HandOver);
-    match kept || retired || on_its_way || step(node.standing(), Event::HandOver).is_err() {
+    // What its keeper has begun with it ends first.
+    let busy = job.is_some_and(|job| job.kind == JobKind::HandOver || (!leaves && !ends));
+    if kept || retired || busy || step(node.standing(), Event::HandOver).is_err() {
+        return Due::Nothing;
+    }
+    match job.is_some_and(|job| job.flashes()) {
+        true if leaves => Due::Part,
         true => Due::Nothing,
         false => Due::HandOver,
     }
+}
+
+/// Its keeper has it in his hands: he was told so, or has put it where he works on it himself.
+fn is_worked_on(node: &Node) -> bool {
+    use ProvisionState::{AdoptFailed, InspectFailed, Manageable};
+    node.is_in_quarantine() || matches!(node.provision_state, Manageable | InspectFailed | AdoptFailed)
 }
 
 /// A node that was wiped may be a lessee's as it is: nothing that somebody else said of it, attached to it or reserved is

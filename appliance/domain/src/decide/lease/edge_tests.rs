@@ -444,11 +444,18 @@ proptest! {
         for (number, step) in steps.into_iter().enumerate() {
             world.take(number, step);
         }
-        // The owner mends the node, and all that time has brought about is carried out: nobody waits in vain.
+        // The owner mends the node and gives it out of his hands, and all that time has brought about is carried out:
+        // nobody waits in vain.
         world.give(Command::SetMaintenance { node: NODE, on: false, reason: None }).expect("allowed");
         for _ in 0..4 {
             world.tick();
             world.settle();
+            world.work_all();
+            if world.node().is_in_quarantine() {
+                world.retry().expect("nobody works on it");
+            } else if world.node().provision_state == ProvisionState::Manageable {
+                world.verb(Verb::Provide).expect("manageable");
+            }
             world.work_all();
         }
         prop_assert_eq!(world.view.lease.edges_until(world.now).count(), 0);

@@ -107,6 +107,12 @@ impl Room<'_> {
         let Some(node) = view.node(id) else { return };
         match (due(&view, id), job) {
             (Due::Record, _) => self.is_back(&view, node),
+            (Due::Part, _) => {
+                let mut node = (**node).clone();
+                self.take_away(&mut node);
+                self.tell(&node, What::NodeChanged);
+                self.put_node(node);
+            }
             (Due::HandOver, Some(job)) => self.hand_over(&view, (**node).clone(), job),
             (Due::HandOver, None) | (Due::Nothing, _) => {}
         }

@@ -31,7 +31,7 @@ impl World {
             .expect("allowed");
     }
 
-    fn retry(&mut self) -> Result<(), Refusal> {
+    pub(super) fn retry(&mut self) -> Result<(), Refusal> {
         let job = JobId(self.id());
         self.give(Command::Lease(LeaseCommand::Retry { node: NODE, job }))
     }
@@ -166,4 +166,27 @@ fn a_clock_that_is_set_back_takes_nothing_from_anybody() {
     world.settle();
     assert_eq!((world.lease(lease), world.node().lease), (LeaseState::Active, Some(lease)));
     assert!(world.lend("ada", "bob", 3, 4).is_ok(), "it is hers to let on");
+}
+
+#[test]
+fn who_mends_it_has_it_in_his_hands_though_a_lessee_waits() {
+    let mut world = world_in_quarantine();
+    world.release().expect("in quarantine");
+    let next = world.lend(OWNER, "bob", 5, 9);
+    assert!(next.is_err(), "in quarantine");
+    let mut world = World::new();
+    world.lend(OWNER, "ada", 0, 5).expect("free");
+    let next = world.lend(OWNER, "bob", 5, 9).expect("free");
+    world.tick();
+    world.wait(5);
+    world.tick();
+    while world.work(world.job().and_then(|job| job.current().map(|step| step.name)) != Some(StepName::Wipe)) {}
+    world.release().expect("in quarantine");
+    world.tick();
+    world.settle();
+    assert_eq!((world.lease(next), world.job().map(|job| job.kind)), (LeaseState::WaitFulfill, None));
+    world.retry().expect("in quarantine");
+    world.work_all();
+    world.settle();
+    assert_eq!(world.lease(next), LeaseState::Active);
 }

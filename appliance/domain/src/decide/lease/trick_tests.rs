@@ -4,6 +4,8 @@ use super::*;
 use crate::command::Who;
 use crate::hardware::{Body, HardwareCommand, HardwareKey, VolumeTarget};
 use crate::id::VolumeTargetId;
+use crate::job::{StepRecord, StepState};
+use crate::view::Change;
 use serde_json::json;
 
 /// Somebody with credentials for this project.
@@ -209,4 +211,68 @@ fn what_its_keepers_say_during_a_lease_stays() {
     assert_eq!((node.settings.description.clone(), node.settings.automated_clean), (None, Some(true)));
     assert_eq!(node.settings.resource_class.as_deref(), Some("large"));
     assert_eq!((node.maintenance, node.maintenance_reason.as_deref()), (true, Some("for a reason")));
+}
+
+#[test]
+fn what_the_owner_has_begun_ends_before_a_lessee_comes() {
+    let mut world = World::new();
+    world.verb(Verb::Deploy).expect("available");
+    let job = world.job().expect("it is deployed").id;
+    let lease = world.lend(OWNER, "ada", 0, 5).expect("free");
+    world.tick();
+    world.settle();
+    assert_eq!(world.job().map(|job| job.id), Some(job), "it goes on");
+    world.work_all();
+    world.settle();
+    assert_eq!(world.job().map(|job| job.kind), Some(JobKind::HandOver));
+    world.work_all();
+    assert_eq!(world.lease(lease), LeaseState::Active);
+}
+
+#[test]
+fn a_node_in_its_owners_hands_stays_there() {
+    let mut world = World::new();
+    world.verb(Verb::Manage).expect("available");
+    world.give(Command::ObservePower { node: NODE, power: Some(PowerState::On), error: None }).expect("he works on it");
+    let lease = world.lend(OWNER, "ada", 0, 5).expect("free");
+    world.tick();
+    world.settle();
+    assert!(world.job().is_none() && world.lease(lease) == LeaseState::WaitFulfill);
+    world.verb(Verb::Provide).expect("manageable");
+    world.work_all();
+    world.settle();
+    assert_eq!(world.lease(lease), LeaseState::Active);
+}
+
+#[test]
+fn firmware_is_written_to_its_end_and_the_node_is_nobodys_meanwhile() {
+    use StepName::{BootFromNetwork, CheckFirmware, UpdateFirmware, Wipe};
+    let states = [(UpdateFirmware, 0, true), (BootFromNetwork, 1, true), (CheckFirmware, 2, true), (Wipe, 3, false)];
+    for (name, done, waits) in states {
+        let mut world = World::new();
+        let lease = world.adas();
+        world.verb(Verb::Manage).expect("available");
+        world.verb(Verb::Clean).expect("manageable");
+        // As it is of a machine; the fake one has no firmware.
+        let mut job = (*world.job().expect("a job")).clone();
+        job.steps = [UpdateFirmware, BootFromNetwork, CheckFirmware, Wipe].map(StepRecord::pending).to_vec();
+        job.steps.iter_mut().take(done).for_each(|step| step.state = StepState::Done);
+        world.view.apply(&Change::PutJob(Arc::new(job.clone())));
+        world.give(Command::StartStep { job: job.id, step: name }).expect("its step");
+        world.end(lease).expect("hers");
+        world.settle();
+        assert_eq!(
+            world.job().map(|job| job.kind),
+            Some(if waits { JobKind::Clean } else { JobKind::HandOver }),
+            "{name:?}"
+        );
+        assert_eq!((world.node().lease, world.node().settings.lessee.clone()), (None, None), "{name:?}");
+        while waits && world.job().is_some_and(|job| job.flashes()) {
+            assert!(world.work(true));
+            world.settle();
+        }
+        assert_eq!(world.job().map(|job| job.kind), Some(JobKind::HandOver), "{name:?}");
+        world.work_all();
+        assert_eq!(world.lease(lease), LeaseState::Deleted);
+    }
 }
