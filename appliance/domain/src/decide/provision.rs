@@ -47,6 +47,7 @@ impl Room<'_> {
             self.must_be_free(&node)?;
         }
         self.check_verb(&node, verb)?;
+        self.firmware_is_the_owners(&node, input)?;
 
         let mut changed = (*node).clone();
         changed.last_error = None;

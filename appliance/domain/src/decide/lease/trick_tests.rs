@@ -276,3 +276,25 @@ fn firmware_is_written_to_its_end_and_the_node_is_nobodys_meanwhile() {
         assert_eq!(world.lease(lease), LeaseState::Deleted);
     }
 }
+
+#[test]
+fn firmware_is_not_the_lessees() {
+    let mut world = World::new();
+    world.adas();
+    let flash = json!({"interface": "firmware", "step": "update", "args": {"settings": [{"component": "bmc", "url": "http://eve/"}]}});
+    let bios = json!({"interface": "bios", "step": "factory_reset"});
+    let wipe = json!({"interface": "deploy", "step": "erase_devices"});
+    let clean = |world: &mut World, actor: Actor, step: &serde_json::Value| {
+        let (job, input) =
+            (JobId(world.id()), Box::new(JobInput { clean_steps: vec![step.clone()], ..JobInput::default() }));
+        world.give_by(actor, Command::Provision { node: NODE, verb: Verb::Clean, job, input })
+    };
+    world.verb(Verb::Manage).expect("available");
+    for step in [&flash, &bios] {
+        let refused = clean(&mut world, of("ada"), step);
+        assert!(matches!(&refused, Err(Refusal::Forbidden(why)) if why.contains("interface")), "{refused:?}");
+    }
+    clean(&mut world, of("ada"), &wipe).expect("she may");
+    world.work_all();
+    clean(&mut world, of(OWNER), &flash).expect("he may");
+}

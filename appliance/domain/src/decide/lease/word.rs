@@ -4,10 +4,12 @@ use crate::command::Actor;
 use crate::decide::Room;
 use crate::event::What;
 use crate::hardware::{HardwareKey, RecordId};
+use crate::job::JobInput;
 use crate::lease::OwnersWord;
 use crate::node::{Node, NodeSettings};
 use crate::refusal::Refusal;
 use crate::view::View;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -45,6 +47,21 @@ impl Room<'_> {
                 node.title()
             ))),
             false => Ok(()),
+        }
+    }
+
+    /// Firmware and its settings outlive a lease, and no wipe undoes them.
+    pub(in crate::decide) fn firmware_is_the_owners(&self, node: &Node, input: &JobInput) -> Result<(), Refusal> {
+        let steps = [&input.clean_steps, &input.deploy_steps, &input.service_steps].into_iter().flatten();
+        let interface = |step: &Value| step.get("interface").and_then(Value::as_str).map(str::to_owned);
+        let of_firmware = steps.filter_map(interface).find(|name| matches!(name.as_str(), "bios" | "firmware"));
+        match of_firmware.filter(|_| self.is_the_lessees(node)) {
+            Some(interface) => Err(Refusal::Forbidden(format!(
+                "Steps of the interface {interface} stay when a lease is over: those who keep node {} may ask for them, \
+                 whoever leases it may not.",
+                node.title()
+            ))),
+            None => Ok(()),
         }
     }
 
