@@ -60,7 +60,7 @@ pub(super) fn used_otherwise() -> Fault {
 
 /// What was asked for begins as asked, or at once where that was over.
 fn begins(span: Span, wanted: Option<Timestamp>, created_at: Timestamp) -> bool {
-    wanted.is_none_or(|wanted| span.start == wanted.max(created_at))
+    wanted.is_none_or(|wanted| time::as_shown(span.start) == time::as_shown(wanted.max(created_at)))
 }
 
 pub(super) fn is_same_offer(offer: &Offer, wanted: &NewOffer) -> bool {

@@ -25,10 +25,7 @@ pub(super) fn shown(at: Timestamp) -> String {
 }
 
 /// What of a time is shown: so a time that somebody was shown is that time when he says it.
-pub(super) fn as_shown(at: Timestamp) -> Timestamp {
-    let beyond = at.as_nanosecond().rem_euclid(1000);
-    Timestamp::from_nanosecond(at.as_nanosecond() - beyond).unwrap_or(at)
-}
+pub(super) use leasehold_domain::lease::to_the_microsecond as as_shown;
 
 /// A time in a request, under this name.
 pub(super) fn read(name: &str, text: &str) -> Result<Timestamp, Fault> {

@@ -25,7 +25,7 @@ pub use past::{Past, Used};
 pub use quota::{Limits, Quota, Usage, usage_of};
 pub(crate) use quota::{back_to_back, check_longest, check_tree, class_of, of_class};
 pub use rows::{Book, Edge, LeaseKey, LeaseRow, Level};
-pub use span::{Empty, Span};
+pub use span::{Empty, Span, to_the_microsecond};
 pub use terms::Terms;
 pub use waiting::{Kept, Waiting, WaitingState};
 pub use word::OwnersWord;

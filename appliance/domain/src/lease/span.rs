@@ -19,6 +19,13 @@ pub struct Empty {
     pub end: Timestamp,
 }
 
+/// What of a moment is shown and can be said: leases begin and end there, so that one can be asked for from when another
+/// was shown to end.
+pub fn to_the_microsecond(at: Timestamp) -> Timestamp {
+    let beyond = at.as_nanosecond().rem_euclid(1000);
+    Timestamp::from_nanosecond(at.as_nanosecond() - beyond).unwrap_or(at)
+}
+
 impl Span {
     pub const ALL: Span = Span { start: Timestamp::MIN, end: Timestamp::MAX };
 

@@ -1,6 +1,6 @@
 //! The terms on which leases are given: how long by default, how long at most, how deep they may be let on.
 
-use super::{Book, Empty, Lease, Span, back_to_back};
+use super::{Book, Empty, Lease, Span, back_to_back, to_the_microsecond};
 use crate::refusal::Refusal;
 use jiff::{SignedDuration, Timestamp};
 
@@ -46,6 +46,7 @@ impl Default for Terms {
 impl Terms {
     /// No lease that is made now begins in the past: what was asked for so begins now.
     pub(crate) fn start(start: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        let now = to_the_microsecond(now);
         start.map_or(now, |start| start.max(now))
     }
 

@@ -215,6 +215,19 @@ fn what_is_let_on_stays_within_the_lease_and_no_deeper_than_it_may() {
 }
 
 #[test]
+fn who_comes_next_begins_when_the_one_before_was_shown_to_end() {
+    let mut world = World::new();
+    world.offer(1, OWNER, 0, 1000).expect("free");
+    world.now = at(2) + SignedDuration::from_nanos(1_234_567_890);
+    let first = world.claim(1, 1, None).expect("free").span;
+    assert_eq!(first.start, at(2) + SignedDuration::from_nanos(1_234_567_000), "what is shown is all that there is");
+    let (id, offer, terms) = (lease_id(2), offer_id(1), world.terms);
+    let wanted = NewLease { project: LESSEE.into(), start: Some(first.end), ..NewLease::default() };
+    let claim = LeaseCommand::Claim { id, offer, wanted: Box::new(wanted), terms: Terms { longest: None, ..terms } };
+    assert_eq!(lease(world.does(claim)).expect("no nanosecond in the way").span.start, first.end);
+}
+
+#[test]
 fn a_clock_that_is_set_back_puts_nobody_before_who_has_the_node() {
     let mut world = World::new();
     world.offer(1, OWNER, 0, 1000).expect("free");
