@@ -115,7 +115,7 @@ impl Said {
         if Value::Object(properties.clone()).to_string().len() > LARGEST_PROPERTIES {
             return Err(invalid("properties", &format!("They may have {LARGEST_PROPERTIES} bytes.")));
         }
-        Ok(Label { name, properties })
+        Ok(Label { name, properties, request: None })
     }
 
     /// What the owner wishes of whoever has his node. Members of ours; who cannot send these says the same in properties.

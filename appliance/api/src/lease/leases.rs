@@ -4,7 +4,7 @@ use super::body::{Body, Said};
 use super::fault::{Asker, Fault};
 use super::filter::{Asked, LeaseFilter, Over, Wanted};
 use super::once::{self, NewId};
-use super::whose::{self, GET_LEASE};
+use super::whose::{self, GET_LEASE, Thing};
 use super::{LEASE_ADMIN, document, history, may, terms};
 use crate::Api;
 use crate::error::ApiError;
@@ -119,37 +119,43 @@ pub(super) async fn show(
     Ok(Json(document::lease(&api.engine.view(), &lease)))
 }
 
-/// A lease that a request makes, or made before.
+/// A lease that a request makes.
 pub(super) struct Made {
     pub(super) id: NewId,
     pub(super) wanted: NewLease,
-    pub(super) offer: Option<OfferId>,
-    pub(super) node: NodeId,
 }
 
 type Answered = (StatusCode, Json<Value>);
 
 impl Made {
-    /// What an earlier request with the same key made.
-    pub(super) async fn known(&self, api: &Api) -> Result<Option<Answered>, Fault> {
+    /// What an earlier request with the same key made, if the caller still sees it; whatever has become since of the offer
+    /// that was claimed and of who sees the node.
+    pub(super) async fn known(&self, api: &Api, asker: &Asker) -> Result<Option<Known>, Fault> {
         let NewId::Keyed(id) = self.id else { return Ok(None) };
         let view = api.engine.view();
-        let found = <Lease as whose::Thing>::with_id(api, &view, id).await?;
-        found.map(|lease| self.answer(&view, &lease)).transpose()
+        let found = <Lease as Thing>::with_id(api, &view, id).await?;
+        Ok(found.filter(|lease| whose::sees(asker, &view, &**lease)).map(|lease| Known { view, lease }))
     }
 
-    fn answer(&self, view: &View, lease: &Lease) -> Result<Answered, Fault> {
-        let same = (lease.offer, lease.node) == (self.offer, self.node) && once::is_same_lease(lease, &self.wanted);
-        match same {
-            true => Ok((StatusCode::CREATED, Json(document::lease(view, lease)))),
+    /// `is_of`: whether a lease is of the offer or node that was meant.
+    pub(super) fn answer(&self, known: &Known, is_of: bool) -> Result<Answered, Fault> {
+        match is_of && once::is_same_lease(&known.lease, &self.wanted) {
+            true => Ok((StatusCode::CREATED, Json(document::lease(&known.view, &known.lease)))),
             false => Err(once::used_otherwise()),
         }
     }
 
-    pub(super) async fn submit(&self, api: &Api, command: LeaseCommand, actor: Actor) -> Result<Answered, Fault> {
+    /// `offer`, `node`: what the command is about, if somebody with the same key was quicker.
+    pub(super) async fn submit(
+        &self,
+        (api, asker): (&Api, &Asker),
+        command: LeaseCommand,
+        actor: Actor,
+        (offer, node): (Option<OfferId>, NodeId),
+    ) -> Result<Answered, Fault> {
         match api.submit(Command::Lease(command), actor).await {
-            Err(error) if self.id.is_repeat(&error) => match self.known(api).await? {
-                Some(known) => Ok(known),
+            Err(error) if self.id.is_repeat(&error) => match self.known(api, asker).await? {
+                Some(known) => self.answer(&known, (known.lease.offer, known.lease.node) == (offer, node)),
                 None => Err(error.into()),
             },
             done => match done?.answer {
@@ -160,6 +166,12 @@ impl Made {
             },
         }
     }
+}
+
+/// What an earlier request made.
+pub(super) struct Known {
+    view: Arc<View>,
+    pub(super) lease: Arc<Lease>,
 }
 
 pub(super) async fn create(
@@ -178,22 +190,34 @@ pub(super) async fn create(
     let wish = said.wish(&label)?;
     said.end()?;
     let view = api.engine.view();
+    let project = whose::project_meant(&view, &asker, &lessee);
+    if let Ok(project) = &project {
+        let wanted = NewLease {
+            label: label.clone(),
+            purpose: purpose.clone(),
+            project: project.clone(),
+            start,
+            end,
+            wish,
+            ..NewLease::default()
+        };
+        let made = Made { id, wanted };
+        if let Some(known) = made.known(&api, &asker).await? {
+            return made.answer(&known, known.lease.offer.is_none() && whose::is_node(&view, known.lease.node, &ident));
+        }
+    }
     let (node, actor) = whose::node_meant(&view, &asker, &ident)?;
-    let project = whose::project_meant(&view, &asker, &lessee)?;
     let owner = whose::acts_for(&asker, &node)?;
-    let wanted = NewLease { label, purpose, project, start, end, wish, ..NewLease::default() };
+    let made =
+        Made { id, wanted: NewLease { label, purpose, project: project?, start, end, wish, ..NewLease::default() } };
     let command = LeaseCommand::Lease {
         id: LeaseId(id.uuid()),
         node: node.id,
         owner,
-        wanted: Box::new(wanted.clone()),
+        wanted: Box::new(made.wanted.clone()),
         terms: terms(&api, &asker),
     };
-    let made = Made { id, wanted, offer: None, node: node.id };
-    match made.known(&api).await? {
-        Some(known) => Ok(known),
-        None => made.submit(&api, command, actor).await,
-    }
+    made.submit((&api, &asker), command, actor, (None, node.id)).await
 }
 
 /// Only the end can be another.

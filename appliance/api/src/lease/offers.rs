@@ -4,7 +4,7 @@ use super::body::{Body, Said};
 use super::fault::{Asker, Fault};
 use super::filter::{Asked, OfferFilter, Wanted};
 use super::once::{self, NewId};
-use super::whose::{self, GET_OFFER};
+use super::whose::{self, GET_OFFER, Thing};
 use super::{document, history, leases, may, terms};
 use crate::Api;
 use axum::Json;
@@ -13,10 +13,11 @@ use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use leasehold_domain::command::{Answer, Command};
 use leasehold_domain::id::{LeaseId, OfferId};
-use leasehold_domain::lease::{LeaseCommand, LeaseRow, NewLease, NewOffer, Offer, OfferState};
+use leasehold_domain::lease::{Lease, LeaseCommand, LeaseRow, NewLease, NewOffer, Offer, OfferState};
 use leasehold_store::EndedBy;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use uuid::Uuid;
 
 pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> Result<Json<Value>, Fault> {
     may(&asker, "esi_leap:offer:get_all", &())?;
@@ -65,21 +66,23 @@ pub(super) async fn create(
     let wish = said.wish(&label)?;
     said.end()?;
     let view = api.engine.view();
-    let (node, actor) = whose::node_meant(&view, &asker, &ident)?;
-    let lessee = lessee.map(|ident| whose::project_meant(&view, &asker, &ident)).transpose()?;
-    let project = whose::acts_for(&asker, &node)?;
+    let lessee = lessee.map(|ident| whose::project_meant(&view, &asker, &ident)).transpose();
     // Since now, if nobody says since when; the end of time is never.
     let end = end.filter(|end| *end < Timestamp::MAX);
-    let wanted = NewOffer { label, project, lessee, start, end, wish };
     let made = |offer: &Offer| (StatusCode::CREATED, Json(document::offer(&api.engine.view(), offer)));
-    let is_it = |offer: &Offer| offer.node == node.id && once::is_same_offer(offer, &wanted);
-    let known = match id {
-        NewId::Fresh(_) => None,
-        NewId::Keyed(id) => <Offer as whose::Thing>::with_id(&api, &view, id).await?,
-    };
-    if let Some(offer) = known {
-        return if is_it(&offer) { Ok(made(&offer)) } else { Err(once::used_otherwise()) };
+    if let (NewId::Keyed(id), Ok(lessee)) = (id, &lessee)
+        && let Some(offer) = <Offer as Thing>::with_id(&api, &view, id).await?
+        && whose::sees(&asker, &view, &*offer)
+    {
+        // Also when the node is not there for him any more.
+        let project = offer.project.clone();
+        let wanted = NewOffer { label, project, lessee: lessee.clone(), start, end, wish };
+        let same = whose::is_node(&view, offer.node, &ident) && once::is_same_offer(&offer, &wanted);
+        return if same { Ok(made(&offer)) } else { Err(once::used_otherwise()) };
     }
+    let (node, actor) = whose::node_meant(&view, &asker, &ident)?;
+    let (lessee, project) = (lessee?, whose::acts_for(&asker, &node)?);
+    let wanted = NewOffer { label, project, lessee, start, end, wish };
     let command = LeaseCommand::Offer {
         id: OfferId(id.uuid()),
         node: node.id,
@@ -88,8 +91,9 @@ pub(super) async fn create(
     };
     match api.submit(Command::Lease(command), actor).await {
         Err(error) if id.is_repeat(&error) => {
-            let offer = api.engine.view().lease.offer(OfferId(id.uuid())).cloned();
-            offer.filter(|offer| is_it(offer)).map(|offer| made(&offer)).ok_or_else(once::used_otherwise)
+            let offer = <Offer as Thing>::with_id(&api, &api.engine.view(), id.uuid()).await?;
+            let is_it = |offer: &Arc<Offer>| offer.node == node.id && once::is_same_offer(offer, &wanted);
+            offer.filter(is_it).map(|offer| made(&offer)).ok_or_else(once::used_otherwise)
         }
         done => match done?.answer {
             Answer::Lease(LeaseRow::Offer(offer)) => Ok(made(&offer)),
@@ -118,24 +122,31 @@ pub(super) async fn claim(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Fault> {
-    let offer = whose::find::<Offer>(&api, &asker, &ident, "esi_leap:offer:claim").await?;
     let id = NewId::of(&headers, &asker, "lease")?;
     let mut said = Said::of(body)?;
-    let project = asker.credentials.project_id.clone().ok_or_else(whose::no_project)?;
+    let project = asker.credentials.project_id.clone();
     let (start, end) = (said.time("start_time")?, said.time("end_time")?);
     let (label, purpose) = (said.label()?, said.purpose()?);
     said.end()?;
-    let wanted = NewLease { label, purpose, project, start, end, ..NewLease::default() };
+    let made = project.map(|project| {
+        let wanted = NewLease { label, purpose, project, start, end, ..NewLease::default() };
+        leases::Made { id, wanted }
+    });
+    if let Some(made) = &made
+        && let Some(known) = made.known(&api, &asker).await?
+    {
+        // Also when the offer is not there any more.
+        let is_of = is_claim_of(&api, &known.lease, &ident).await?;
+        return made.answer(&known, is_of);
+    }
+    let offer = whose::find::<Offer>(&api, &asker, &ident, "esi_leap:offer:claim").await?;
+    let made = made.ok_or_else(whose::no_project)?;
     let command = LeaseCommand::Claim {
         id: LeaseId(id.uuid()),
         offer: offer.id,
-        wanted: Box::new(wanted.clone()),
+        wanted: Box::new(made.wanted.clone()),
         terms: terms(&api, &asker),
     };
-    let made = leases::Made { id, wanted, offer: Some(offer.id), node: offer.node };
-    if let Some(known) = made.known(&api).await? {
-        return Ok(known);
-    }
     if !offer.is_open() {
         return Err(Fault::conflict(format!(
             "Offer {} is {}: nothing of it can be claimed any more.",
@@ -143,5 +154,15 @@ pub(super) async fn claim(
             document::offer_state(offer.state)
         )));
     }
-    made.submit(&api, command, asker.actor()).await
+    made.submit((&api, &asker), command, asker.actor(), (Some(offer.id), offer.node)).await
+}
+
+/// The lease was claimed from the offer that is called so.
+async fn is_claim_of(api: &Api, lease: &Lease, ident: &str) -> Result<bool, Fault> {
+    let Some(id) = lease.offer else { return Ok(false) };
+    if let Ok(meant) = Uuid::parse_str(ident) {
+        return Ok(meant == id.0);
+    }
+    let offer = <Offer as Thing>::with_id(api, &api.engine.view(), id.0).await?;
+    Ok(offer.is_some_and(|offer| offer.label.name.as_deref() == Some(ident)))
 }

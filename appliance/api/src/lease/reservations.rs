@@ -7,7 +7,7 @@ use super::body::{Body, Said};
 use super::fault::{Asker, Fault};
 use super::once::NewId;
 use super::whose::{self, Thing};
-use super::{LEASE_ADMIN, document, terms, time};
+use super::{LEASE_ADMIN, document, may, terms, time};
 use crate::Api;
 use crate::auth::secret::sha256;
 use axum::Json;
@@ -143,80 +143,141 @@ pub(super) async fn show(
     Ok(Json(reservation(&view, id, &leases)))
 }
 
+type Answered = (StatusCode, Json<Value>);
+
+/// What a request wishes for.
+struct Asked {
+    id: NewId,
+    needs: Arc<Vec<Need>>,
+    wanted: NewLease,
+}
+
+impl Asked {
+    fn read(asker: &Asker, headers: &HeaderMap, body: Body) -> Result<Asked, Fault> {
+        let id = NewId::of(headers, asker, "reservation")?;
+        let mut said = Said::of(body)?;
+        let needs = needs(said.take("nodes"))?;
+        let project = asker.credentials.project_id.clone().ok_or_else(whose::no_project)?;
+        let (start, end) = (said.time("start_time")?, said.time("end_time")?);
+        let (label, purpose) = (said.label()?, said.purpose()?);
+        said.end()?;
+        let group = Some(ReservationId(id.uuid()));
+        let mut wanted = NewLease { label, purpose, project, start, end, group, ..NewLease::default() };
+        wanted.label.request = Some(in_short(&needs, &wanted));
+        Ok(Asked { id, needs: Arc::new(needs), wanted })
+    }
+
+    fn group(&self) -> ReservationId {
+        ReservationId(self.id.uuid())
+    }
+
+    fn count(&self) -> usize {
+        self.needs.iter().map(|need| need.count).sum()
+    }
+
+    /// What an earlier request with the same key made, as it is now: also of leases that are over.
+    async fn known(&self, api: &Api) -> Result<Option<Answered>, Fault> {
+        let NewId::Keyed(_) = self.id else { return Ok(None) };
+        let (view, group) = (api.engine.view(), self.group());
+        let lease = async |number| Lease::with_id(api, &view, lease_id(group, number).0).await;
+        let Some(first) = lease(0).await? else { return Ok(None) };
+        let wanted = &self.wanted;
+        let same = match first.label.request {
+            Some(request) => wanted.label.request == Some(request),
+            // Made before requests were kept.
+            None => {
+                let (was, is) = (&first.label, &wanted.label);
+                (&was.name, &was.properties, &first.project, &first.purpose)
+                    == (&is.name, &is.properties, &wanted.project, &wanted.purpose)
+            }
+        };
+        if !same {
+            return Err(super::once::used_otherwise());
+        }
+        let mut leases = vec![first];
+        for number in 1..self.count() {
+            leases.extend(lease(number).await?);
+        }
+        Ok(Some((StatusCode::CREATED, Json(reservation(&view, group, &leases)))))
+    }
+}
+
+/// All that is wished for, so that another wish is another text, also after the program has changed.
+fn in_short(needs: &[Need], wanted: &NewLease) -> Uuid {
+    let nodes: Vec<Value> =
+        needs.iter().map(|need| json!([need.count, need.resource_class, need.traits, need.properties])).collect();
+    let times = [wanted.start, wanted.end].map(|at| at.map(time::shown));
+    let (label, purpose) = (&wanted.label, &wanted.purpose);
+    let text = json!([nodes, times, label.name, label.properties, purpose, wanted.project]).to_string();
+    uuid_of(&format!("wish\n{text}"))
+}
+
+fn uuid_of(text: &str) -> Uuid {
+    let digest = sha256(text.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    Builder::from_custom_bytes(bytes).into_uuid()
+}
+
 pub(super) async fn create(
     State(api): State<Api>,
     asker: Asker,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), Fault> {
-    let id = NewId::of(&headers, &asker, "reservation")?;
-    let group = ReservationId(id.uuid());
-    let mut said = Said::of(body)?;
-    let needs = needs(said.take("nodes"))?;
-    let project = asker.credentials.project_id.clone().ok_or_else(whose::no_project)?;
-    let (start, end) = (said.time("start_time")?, said.time("end_time")?);
-    let (label, purpose) = (said.label()?, said.purpose()?);
-    said.end()?;
-    let made = |view: &View| {
-        let leases: Vec<_> = view.lease.group(group).cloned().collect();
-        (StatusCode::CREATED, Json(reservation(view, group, &leases)))
-    };
-    let wanted: usize = needs.iter().map(|need| need.count).sum();
-    let is_it = |view: &View| {
-        let mut leases = view.lease.group(group);
-        let first = leases.next();
-        first.is_some_and(|lease| lease.label == label && lease.project == project && lease.purpose == purpose)
-            && 1 + leases.count() == wanted
-    };
-    if let NewId::Keyed(_) = id
-        && Lease::with_id(&api, &api.engine.view(), lease_id(group, 0).0).await?.is_some()
-    {
-        let view = api.engine.view();
-        return if is_it(&view) { Ok(made(&view)) } else { Err(super::once::used_otherwise()) };
+) -> Result<Answered, Fault> {
+    may(&asker, CLAIM, &())?;
+    let asked = Asked::read(&asker, &headers, body)?;
+    if let Some(known) = asked.known(&api).await? {
+        return Ok(known);
     }
-    let terms = terms(&api, &asker);
+    let (group, terms) = (asked.group(), terms(&api, &asker));
     let mut tries = 1;
     loop {
-        let (view, now) = (api.engine.view(), Timestamp::now());
-        let begin = start.map_or(now, |start| start.max(now));
-        let end = end.unwrap_or_else(|| begin.saturating_add(terms.usual).unwrap_or(Timestamp::MAX));
+        let (view, now) = (api.engine.view(), time::as_shown(api.engine.store.now()));
+        let begin = asked.wanted.start.map_or(now, |start| start.max(now));
+        let end = asked.wanted.end.unwrap_or_else(|| begin.saturating_add(terms.usual).unwrap_or(Timestamp::MAX));
         let span = Span::new(begin, end).map_err(|empty| Fault::bad_request(empty.to_string()))?;
-        let offers = pick(&view, &project, &needs, span)
-            .map_err(|short| Fault::conflict(shortage(&view, &project, &needs, (short, span, start.is_some()))))?;
+        let offers = find(&view, &asked, span).await?;
         may_claim(&view, &asker, &offers)?;
         let numbered = offers.into_iter().enumerate();
         let claims = numbered.map(|(number, offer)| (lease_id(group, number), offer)).collect();
-        let lease = NewLease {
-            label: label.clone(),
-            purpose: purpose.clone(),
-            project: project.clone(),
-            start: Some(begin),
-            end: Some(end),
-            group: Some(group),
-            ..NewLease::default()
-        };
+        let lease = NewLease { start: Some(begin), end: Some(end), ..asked.wanted.clone() };
         let command = LeaseCommand::Reserve { id: group, claims, wanted: Box::new(lease), terms };
         match api.submit(Command::Lease(command), asker.actor()).await {
-            Ok(_) => return Ok(made(&api.engine.view())),
+            Ok(_) => {
+                let view = api.engine.view();
+                let leases: Vec<_> = view.lease.group(group).cloned().collect();
+                return Ok((StatusCode::CREATED, Json(reservation(&view, group, &leases))));
+            }
             // Somebody was quicker at one of the offers that were found.
             Err(SubmitError::Refused(Refusal::InUse(_) | Refusal::NotFound { .. })) if tries < crate::TRIES => {
                 tries += 1
             }
-            Err(error) if id.is_repeat(&error) => {
-                let view = api.engine.view();
-                return if is_it(&view) { Ok(made(&view)) } else { Err(super::once::used_otherwise()) };
+            Err(error) if asked.id.is_repeat(&error) => {
+                return asked.known(&api).await?.ok_or_else(|| error.into());
             }
             Err(error) => return Err(error.into()),
         }
     }
 }
 
+/// Offers for all that is wished for. Looks at every node of a class, so not where others wait.
+async fn find(view: &Arc<View>, asked: &Asked, span: Span) -> Result<Vec<OfferId>, Fault> {
+    let (view, needs) = (view.clone(), asked.needs.clone());
+    let (project, later) = (asked.wanted.project.clone(), asked.wanted.start.is_some());
+    let search = move || {
+        let found = pick(&view, &project, &needs, span);
+        found.map_err(|short| shortage(&view, &project, &needs, (short, span, later)))
+    };
+    match tokio::task::spawn_blocking(search).await {
+        Ok(found) => found.map_err(Fault::conflict),
+        Err(_) => Err(Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "The search for nodes came to no end.")),
+    }
+}
+
 /// The lease of this number, so that a request that is sent again finds what it made.
 fn lease_id(group: ReservationId, number: usize) -> LeaseId {
-    let digest = sha256(format!("lease of a reservation\n{group}\n{number}").as_bytes());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest[..16]);
-    LeaseId(Builder::from_custom_bytes(bytes).into_uuid())
+    LeaseId(uuid_of(&format!("lease of a reservation\n{group}\n{number}")))
 }
 
 fn may_claim(view: &View, asker: &Asker, offers: &[OfferId]) -> Result<(), Fault> {

@@ -227,6 +227,14 @@ pub(super) fn node_meant(view: &View, asker: &Asker, ident: &str) -> Result<(Arc
     }
 }
 
+/// Whether somebody who says this means that node. What one that is gone was called nobody knows.
+pub(super) fn is_node(view: &View, id: NodeId, ident: &str) -> bool {
+    match Uuid::parse_str(ident) {
+        Ok(meant) => meant == id.0,
+        Err(_) => view.node(id).is_none_or(|node| node.settings.name.as_deref() == Some(ident)),
+    }
+}
+
 /// Whether or not the caller sees it.
 pub(super) fn node_called<'a>(view: &'a View, ident: &str) -> Option<&'a Arc<Node>> {
     match Uuid::parse_str(ident) {

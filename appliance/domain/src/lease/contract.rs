@@ -9,6 +9,7 @@ use crate::id::{LeaseId, NodeId, OfferId, ReservationId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 /// What an offer or lease says that nothing here depends on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct Label {
     /// Not unique.
     pub name: Option<String>,
     pub properties: Map<String, Value>,
+    /// What it was asked for with, in short, where a request that comes again is known by that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<Uuid>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

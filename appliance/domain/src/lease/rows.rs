@@ -3,7 +3,7 @@
 use super::{Lease, LeaseState, Offer, Quota, Span};
 use crate::id::{LeaseId, NodeId, OfferId, QuotaId, ReservationId};
 use crate::rows::{Row, RowKey, Rows, key_bytes};
-use imbl::{OrdMap, OrdSet};
+use imbl::{OrdMap, OrdSet, Vector};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
@@ -83,6 +83,9 @@ pub struct Book {
     edges: OrdSet<(Timestamp, Edge)>,
     quotas: OrdMap<QuotaId, Arc<Quota>>,
     quota_projects: OrdMap<(String, Option<String>), QuotaId>,
+    /// What ended lately, the newest last: a request that comes again meanwhile must not make it once more.
+    ended: Vector<Uuid>,
+    lately: OrdSet<Uuid>,
 }
 
 fn named<I: Ord + Copy>(names: &OrdSet<(String, I)>, name: &str, first: I, last: I) -> impl Iterator<Item = I> {
@@ -97,6 +100,9 @@ fn count(counts: &mut OrdMap<String, usize>, project: &str, more: bool) {
         now => drop(counts.insert(project.to_owned(), now)),
     }
 }
+
+/// So many that ended last are remembered: more than end while one request is under way.
+const LATELY: usize = 4096;
 
 /// The spans of one level that meet `span`, in the order of their starts. As those of a level do not meet one another,
 /// only the one that begins last before `span` can reach into it.
@@ -300,6 +306,22 @@ impl Book {
         self.edges.range(..=(now, last)).copied()
     }
 
+    /// An offer or a lease with this id ended a short while ago. What ended before is on disk only.
+    pub(crate) fn ended_lately(&self, id: Uuid) -> bool {
+        self.lately.contains(&id)
+    }
+
+    fn note_end(&mut self, id: Uuid) {
+        if self.lately.insert(id).is_none() {
+            self.ended.push_back(id);
+        }
+        if self.ended.len() > LATELY
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.lately.remove(&oldest);
+        }
+    }
+
     pub(crate) fn apply(&mut self, change: &Rows<LeaseRow>) {
         match change {
             Rows::Put(LeaseRow::Offer(offer)) => self.put_offer(offer),
@@ -326,7 +348,7 @@ impl Book {
     fn put_offer(&mut self, offer: &Arc<Offer>) {
         self.forget_offer(offer.id);
         if !offer.is_open() {
-            return;
+            return self.note_end(offer.id.0);
         }
         let level = (offer.node, offer.parent);
         self.level_offers.insert((level, offer.span.start, offer.id), offer.span.end);
@@ -355,7 +377,7 @@ impl Book {
     fn put_lease(&mut self, lease: &Arc<Lease>) {
         self.forget_lease(lease.id);
         if lease.state.is_over() {
-            return;
+            return self.note_end(lease.id.0);
         }
         let level = (lease.node, lease.parent);
         self.level_leases.insert((level, lease.span.start, lease.id), lease.span.end);

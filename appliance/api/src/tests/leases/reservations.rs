@@ -70,6 +70,45 @@ async fn all_or_nothing_and_moved_and_given_back_as_one() {
 }
 
 #[tokio::test]
+async fn a_key_is_for_one_wish_and_answers_it_for_ever() {
+    let market = Market::new().await;
+    market.three().await;
+    let body = wish(2, "2090-01-03T00:00:00");
+    let (status, first) = market.reserve(&market.lessee, "POST", "", body.clone()).await;
+    assert_eq!(status, StatusCode::CREATED, "{first}");
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut body = body.clone();
+        change(&mut body);
+        body
+    };
+    let others = [
+        changed(&|body| body["end_time"] = json!("2090-01-04T00:00:00")),
+        changed(&|body| body["start_time"] = json!("2090-01-02T00:00:00")),
+        changed(&|body| body["nodes"][0]["resource_class"] = Value::Null),
+        changed(&|body| body["nodes"][0]["properties"] = json!({"cpus": "16"})),
+        changed(&|body| body["nodes"][0]["count"] = json!(3)),
+    ];
+    let used_otherwise = async || {
+        for other in &others {
+            let (status, answer) = market.reserve(&market.lessee, "POST", "", other.clone()).await;
+            assert_eq!(status, StatusCode::CONFLICT, "{other}: {answer}");
+            assert!(words(&answer).contains("Idempotency-Key"), "{answer}");
+        }
+    };
+    used_otherwise().await;
+    let leases: Vec<_> = first["leases"].as_array().expect("a list").iter().map(uuid).collect();
+    for (over, lease) in leases.iter().enumerate() {
+        let path = format!("/leases/{lease}");
+        assert_eq!(market.ask(&market.lessee, "DELETE", &path, Value::Null).await.0, StatusCode::OK);
+        let (status, again) = market.reserve(&market.lessee, "POST", "", body.clone()).await;
+        assert_eq!((status, &again["uuid"]), (StatusCode::CREATED, &first["uuid"]), "{again}");
+        let states: Vec<_> = again["leases"].as_array().expect("a list").iter().map(|one| &one["status"]).collect();
+        assert_eq!((states.len(), states.iter().filter(|state| **state == "deleted").count()), (2, over + 1));
+        used_otherwise().await;
+    }
+}
+
+#[tokio::test]
 async fn an_owner_has_no_say_in_the_leases_of_another() {
     let market = Market::new().await;
     let other = &market.sublessee;

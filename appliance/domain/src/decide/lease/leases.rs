@@ -125,9 +125,9 @@ impl Room<'_> {
     }
 
     fn must_be_new(&self, id: LeaseId) -> Result<(), Refusal> {
-        match self.view.lease.lease(id) {
-            Some(_) => Err(Refusal::Exists { what: "A lease with UUID", name: id.to_string() }),
-            None => Ok(()),
+        match self.view.lease.lease(id).is_some() || self.view.lease.ended_lately(id.0) {
+            true => Err(Refusal::Exists { what: "A lease with UUID", name: id.to_string() }),
+            false => Ok(()),
         }
     }
 

@@ -16,7 +16,7 @@ impl Room<'_> {
         wanted: &NewOffer,
         terms: &Terms,
     ) -> Result<Answer, Refusal> {
-        if self.view.lease.offer(id).is_some() {
+        if self.view.lease.offer(id).is_some() || self.view.lease.ended_lately(id.0) {
             return Err(Refusal::Exists { what: "An offer with UUID", name: id.to_string() });
         }
         let (node, now) = (self.node(node)?.clone(), self.context.now);

@@ -228,6 +228,17 @@ fn who_comes_next_begins_when_the_one_before_was_shown_to_end() {
 }
 
 #[test]
+fn what_ended_is_not_made_once_more() {
+    let mut world = World::new();
+    world.offer(1, OWNER, 0, 1000).expect("free");
+    world.claim(1, 1, Some((10, 20))).expect("free");
+    world.does(LeaseCommand::End { id: lease_id(1), job: JobId(Uuid::nil()) }).expect("ahead");
+    assert!(matches!(world.claim(1, 1, Some((10, 20))), Err(Refusal::Exists { .. })));
+    world.does(LeaseCommand::Withdraw { id: offer_id(1) }).expect("open");
+    assert!(matches!(world.offer(1, OWNER, 0, 1000), Err(Refusal::Exists { .. })));
+}
+
+#[test]
 fn a_clock_that_is_set_back_puts_nobody_before_who_has_the_node() {
     let mut world = World::new();
     world.offer(1, OWNER, 0, 1000).expect("free");
