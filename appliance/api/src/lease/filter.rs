@@ -191,6 +191,16 @@ impl OfferFilter {
         })
     }
 
+    /// What was named is not there, so that nothing is found.
+    pub(super) fn finds_nothing(&self) -> bool {
+        self.project == Wanted::Nothing || self.both.node == Wanted::Nothing
+    }
+
+    /// The one node whose offers are asked for.
+    pub(super) fn node(&self) -> Option<NodeId> {
+        self.both.node.this().copied()
+    }
+
     /// A time that is asked for lies within the offer's.
     pub(super) fn takes(&self, view: &View, offer: &Offer) -> bool {
         let holds =

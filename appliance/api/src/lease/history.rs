@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 /// Rows of the history that a list shows: the newest.
 const MOST: usize = 1000;
+/// Pages that one list looks at, of some thousands of rows each: who finds little among very many does not have all of
+/// them read.
+const MOST_PAGES: usize = 20;
 
 /// The newest offers that are over, that one of these finds and `wanted` takes.
 pub(super) async fn offers(
@@ -16,14 +19,15 @@ pub(super) async fn offers(
     wanted: impl Fn(&Offer) -> bool + Clone + Send + 'static,
 ) -> Result<Vec<Arc<Offer>>, Fault> {
     let (mut rows, mut after) = (Vec::new(), None);
-    loop {
+    for _ in 0..MOST_PAGES {
         let page = api.engine.store.ended_offers(by.clone(), after, MOST - rows.len(), wanted.clone()).await?;
         rows.extend(page.rows);
         after = page.next;
         if after.is_none() || rows.len() >= MOST {
-            return Ok(rows);
+            break;
         }
     }
+    Ok(rows)
 }
 
 /// The same of leases. `all`: else those only that are found among the last some thousands.
@@ -34,12 +38,13 @@ pub(super) async fn leases(
     wanted: impl Fn(&Lease) -> bool + Clone + Send + 'static,
 ) -> Result<Vec<Arc<Lease>>, Fault> {
     let (mut rows, mut after) = (Vec::new(), None);
-    loop {
+    for _ in 0..MOST_PAGES {
         let page = api.engine.store.ended_leases(by.clone(), after, MOST - rows.len(), wanted.clone()).await?;
         rows.extend(page.rows);
         after = page.next;
         if !all || after.is_none() || rows.len() >= MOST {
-            return Ok(rows);
+            break;
         }
     }
+    Ok(rows)
 }

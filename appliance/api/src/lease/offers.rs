@@ -2,7 +2,7 @@
 
 use super::body::{Body, Said};
 use super::fault::{Asker, Fault};
-use super::filter::{Asked, OfferFilter, Wanted};
+use super::filter::{Asked, OfferFilter};
 use super::once::{self, NewId};
 use super::whose::{self, GET_OFFER, Thing};
 use super::{document, history, leases, may, terms};
@@ -23,19 +23,31 @@ pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> 
     may(&asker, "esi_leap:offer:get_all", &())?;
     let view = api.engine.view();
     let filter = OfferFilter::read(&asked, &view, &asker)?;
-    let mut rows: Vec<Arc<Offer>> = match &filter.project {
-        Wanted::This(project) => view.lease.offers_of(project).cloned().collect(),
-        Wanted::Nothing => Vec::new(),
-        Wanted::Anything => view.lease.offers().cloned().collect(),
+    let (asker, filter) = (Arc::new(asker), Arc::new(filter));
+    let of = view.clone();
+    // Also of what is over: what others do not see takes no place among the newest.
+    let wanted = {
+        let (asker, filter) = (asker.clone(), filter.clone());
+        move |offer: &Offer| filter.takes(&of, offer) && whose::sees(&*asker, &of, offer)
     };
-    rows.retain(|offer| filter.takes(&view, offer));
-    if filter.states.iter().any(|state| *state != OfferState::Available) {
-        let by = filter.project.this().map_or(EndedBy::All, |project| EndedBy::Project(project.clone()));
-        let (of, filter) = (view.clone(), filter.clone());
-        rows.extend(history::offers(&api, vec![by], move |offer| filter.takes(&of, offer)).await?);
+    let mut rows: Vec<Arc<Offer>> = match (filter.project.this(), filter.node()) {
+        _ if filter.finds_nothing() => Vec::new(),
+        (Some(project), _) => view.lease.offers_of(project).cloned().collect(),
+        (None, Some(node)) => view.lease.offers_on(node).cloned().collect(),
+        (None, None) => view.lease.offers().cloned().collect(),
+    };
+    rows.retain(|offer| wanted(offer));
+    if !filter.finds_nothing() && filter.states.iter().any(|state| *state != OfferState::Available) {
+        let by = match (filter.node(), filter.project.this()) {
+            (Some(node), _) => EndedBy::Node(node),
+            (None, Some(project)) => EndedBy::Project(project.clone()),
+            (None, None) => EndedBy::All,
+        };
+        rows.extend(history::offers(&api, vec![by], wanted).await?);
     }
-    rows.retain(|offer| whose::sees(&asker, &view, &**offer));
     rows.sort_by_key(|offer| (offer.created_at, offer.id));
+    // One that ended while it was listed was found twice.
+    rows.dedup_by_key(|offer| offer.id);
     let rows: Vec<Value> = rows.iter().map(|offer| document::offer(&view, offer)).collect();
     Ok(Json(json!({"offers": rows})))
 }

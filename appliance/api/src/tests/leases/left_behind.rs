@@ -1,6 +1,9 @@
 //! What a lessee leaves behind: on his node's record, in lists of what is over, and of a project that is to go.
 
 use super::*;
+use leasehold_domain::command::{Actor, Command};
+use leasehold_domain::id::{NodeId, OfferId};
+use leasehold_domain::lease::{Label, LeaseCommand, NewOffer, Terms};
 
 impl Market {
     async fn patch(&self, who: &Tenant, path: &str, value: Value) -> Reply {
@@ -29,4 +32,31 @@ async fn the_next_lessee_finds_the_owners_words() {
     let (_, node) = market.rig.call("GET", "/nodes/n1", Value::Null).await;
     assert_eq!((&node["description"], &node["extra"]), (&json!("rack 7"), &json!({})));
     assert_eq!((&node["resource_class"], &node["automated_clean"]), (&json!("gpu"), &json!(true)), "the owner's word");
+}
+
+#[tokio::test]
+async fn what_is_hidden_takes_no_place_in_a_list() {
+    let market = Market::new().await;
+    let mine = json!({"resource_uuid": "n1", "name": "mine", "start_time": DAY});
+    let mine = market.made(&market.owner, "/offers", mine).await;
+    let path = format!("/offers/{}", uuid(&mine));
+    assert_eq!(market.ask(&market.owner, "DELETE", &path, Value::Null).await.0, StatusCode::OK);
+    // So many that were meant for another came after it.
+    let node = NodeId(Uuid::parse_str(&market.node).expect("a UUID"));
+    let offer = |number: u128| {
+        let id = OfferId(Uuid::from_u128(number));
+        let label = Label { name: Some("another's".into()), ..Label::default() };
+        let (project, lessee) = (market.owner.project.clone(), Some(market.sublessee.project.clone()));
+        let wanted = Box::new(NewOffer { label, project, lessee, ..NewOffer::default() });
+        let made = LeaseCommand::Offer { id, node, wanted, terms: Terms::default() };
+        [Command::Lease(made), Command::Lease(LeaseCommand::Withdraw { id })]
+    };
+    let commands: Vec<_> = (1..=1100).flat_map(offer).collect();
+    let store = &market.rig.api.engine.store;
+    assert!(store.submit_all(commands, &Actor::System("test")).await.iter().all(Result::is_ok));
+    for path in ["/offers?status=any".to_owned(), format!("/offers?status=deleted&resource_uuid={node}")] {
+        assert_eq!(names(&market.get(&market.lessee, &path).await, "offers"), ["mine"], "{path}");
+    }
+    let nowhere = format!("/offers?status=any&resource_uuid={}", Uuid::new_v4());
+    assert_eq!(market.get(&market.lessee, &nowhere).await, json!({"offers": []}));
 }
