@@ -60,3 +60,23 @@ async fn what_is_hidden_takes_no_place_in_a_list() {
     let nowhere = format!("/offers?status=any&resource_uuid={}", Uuid::new_v4());
     assert_eq!(market.get(&market.lessee, &nowhere).await, json!({"offers": []}));
 }
+
+#[tokio::test]
+async fn a_project_with_leases_ahead_or_offers_is_not_deleted() {
+    let market = Market::new().await;
+    let root = &market.admin.token;
+    let offer = market.offer("spring").await;
+    let lease = market.made(&market.lessee, "/offers/spring/claim", json!({"start_time": DAY, "name": "mine"})).await;
+    let path = format!("/projects/{}", market.lessee.project);
+    let (status, answer) = market.rig.keystone("DELETE", &path, Value::Null, root).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    assert!(answer.to_string().contains("1 leases (mine)"), "{answer}");
+    let owners = format!("/projects/{}", market.owner.project);
+    let (status, answer) = market.rig.keystone("DELETE", &owners, Value::Null, root).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    assert!(answer.to_string().contains("1 leases that it gave (mine); 1 offers (spring)"), "{answer}");
+    for path in [format!("/leases/{}", uuid(&lease)), format!("/offers/{}", uuid(&offer))] {
+        assert_eq!(market.ask(&market.admin, "DELETE", &path, Value::Null).await.0, StatusCode::OK);
+    }
+    assert_eq!(market.rig.keystone("DELETE", &path, Value::Null, root).await.0, StatusCode::NO_CONTENT);
+}

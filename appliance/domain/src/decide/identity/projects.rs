@@ -6,6 +6,7 @@ use crate::command::Answer;
 use crate::facet::Facet;
 use crate::id::ProjectId;
 use crate::identity::{DEFAULT_DOMAIN, IdentityKey, IdentityRow, Place, Project, User, check_name, check_text};
+use crate::lease::{Lease, Offer};
 use crate::network::About;
 use crate::refusal::Refusal;
 use std::sync::Arc;
@@ -145,6 +146,13 @@ impl Room<'_> {
         note("projects", directory.children(project.id).map(|child| child.name.clone()).collect());
         note("nodes", nodes().filter(|node| owned(&node.settings.owner)).map(|node| node.title()).collect());
         note("leased nodes", nodes().filter(|node| owned(&node.settings.lessee)).map(|node| node.title()).collect());
+        // Also those that have not begun, and those that were given to others.
+        let book = &self.view.lease;
+        let lease_name = |lease: &Arc<Lease>| named(lease.label.name.as_deref().unwrap_or_default(), lease.id.0);
+        note("leases", book.leases_of(&id).map(lease_name).collect());
+        note("leases that it gave", book.leases_by_owner(&id).map(lease_name).collect());
+        let offer_name = |offer: &Arc<Offer>| named(offer.label.name.as_deref().unwrap_or_default(), offer.id.0);
+        note("offers", book.offers_of(&id).map(offer_name).collect());
         let plane = &self.view.network;
         let of = |about: &About| about.project == id;
         let networks = plane.networks().filter(|row| of(&row.settings.about));
