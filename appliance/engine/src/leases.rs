@@ -34,10 +34,10 @@ pub struct LeaseSettings {
 }
 
 impl LeaseSettings {
-    /// The terms for who asks: an administrator is held to no longest time.
+    /// The terms for who asks: an administrator is held to no length and no horizon.
     pub fn terms(&self, administrator: bool) -> Terms {
         match administrator {
-            true => Terms { longest: None, ..self.users },
+            true => self.users.of_administrators(),
             false => self.users,
         }
     }

@@ -4,14 +4,18 @@ use super::{Book, Empty, Lease, Span, back_to_back, to_the_microsecond};
 use crate::refusal::Refusal;
 use jiff::{SignedDuration, Timestamp};
 
-/// What the configuration says, for who asks: an administrator is held to no longest time. How many there may be holds for
-/// everybody.
+/// What the configuration says, for who asks: an administrator is held to no length and no horizon. How many there may be
+/// holds for everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// A lease whose end nobody names is so long.
     pub usual: SignedDuration,
     /// No lease is longer.
     pub longest: Option<SignedDuration>,
+    /// No lease is shorter.
+    pub shortest: SignedDuration,
+    /// No lease begins later than so long from now; `None`: whenever.
+    pub horizon: Option<SignedDuration>,
     /// How many leases may stand above one another: 1 is a lease of the owner, 2 one more under it.
     pub depth: u32,
     /// How long a lease whose time has come waits for its node.
@@ -33,6 +37,8 @@ impl Default for Terms {
         Terms {
             usual: days(7),
             longest: Some(days(21)),
+            shortest: SignedDuration::ZERO,
+            horizon: None,
             depth: 2,
             patience: days(1),
             offers: 10_000,
@@ -76,6 +82,31 @@ impl Terms {
         )))
     }
 
+    /// These terms for an administrator: he is held to no length and no horizon.
+    pub fn of_administrators(self) -> Terms {
+        Terms { longest: None, shortest: SignedDuration::ZERO, horizon: None, ..self }
+    }
+
+    /// A lease is not too short, and does not begin too far ahead: else somebody could keep others from a node for years by
+    /// little.
+    pub(crate) fn check_place(&self, span: Span, now: Timestamp) -> Result<(), Refusal> {
+        if span.length() < self.shortest {
+            return Err(Refusal::Forbidden(format!(
+                "A lease must last {} at least, and this one would last {}: choose a later end time.",
+                spoken(self.shortest),
+                spoken(span.length())
+            )));
+        }
+        match self.horizon.filter(|horizon| now.duration_until(span.start) > *horizon) {
+            Some(horizon) => Err(Refusal::Forbidden(format!(
+                "A lease may begin {} from now at the latest, and this one would begin {}.",
+                spoken(horizon),
+                span.start
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// The end of a lease whose end nobody names.
     pub(crate) fn usual_end(&self, start: Timestamp) -> Timestamp {
         start.checked_add(self.usual).unwrap_or(Timestamp::MAX)
@@ -86,6 +117,7 @@ impl Terms {
 fn spoken(length: SignedDuration) -> String {
     let (hours, seconds) = (length.as_hours(), length.as_secs());
     match (hours / 24, hours % 24) {
+        (0, 0) if seconds >= 60 && seconds % 60 == 0 => format!("{} minutes", seconds / 60),
         (0, 0) => format!("{seconds} seconds"),
         (0, hours) => format!("{hours} hours"),
         (days, 0) => format!("{days} days"),

@@ -11,6 +11,8 @@ use serde::Deserialize;
 pub(super) const KEYS: &[&str] = &[
     "usual_hours",
     "longest_hours",
+    "shortest_minutes",
+    "horizon_days",
     "depth",
     "patience_hours",
     "offers",
@@ -26,6 +28,8 @@ const LEAST_HISTORY: u64 = 10_000;
 /// Longer is a slip of the pen, and still far from the end of time.
 const MOST_HOURS: u32 = 24 * 366 * 10;
 
+const MOST_DAYS: u32 = 366 * 100;
+
 /// How long, how deep, how many.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -34,6 +38,10 @@ pub(crate) struct Lease {
     pub(crate) usual_hours: u32,
     /// No lease is longer, but an administrator's.
     pub(crate) longest_hours: u32,
+    /// No lease is shorter, but an administrator's.
+    pub(crate) shortest_minutes: u32,
+    /// No lease begins later than so long from now, but an administrator's.
+    pub(crate) horizon_days: u32,
     /// How many leases may stand above one another: 1 is that of the owner.
     pub(crate) depth: u32,
     /// How long a lease whose time has come waits for its node.
@@ -60,6 +68,8 @@ impl Default for Lease {
         Lease {
             usual_hours: hours(usual.usual),
             longest_hours: usual.longest.map_or(MOST_HOURS, hours),
+            shortest_minutes: 10,
+            horizon_days: 366,
             depth: usual.depth,
             patience_hours: hours(usual.patience),
             offers: count(usual.offers),
@@ -88,6 +98,12 @@ impl Lease {
         if self.usual_hours > self.longest_hours {
             return wrong("usual_hours", format!("is more than lease.longest_hours, {}", self.longest_hours));
         }
+        if u64::from(self.shortest_minutes) > 60 * u64::from(self.usual_hours) {
+            return wrong("shortest_minutes", format!("is more than lease.usual_hours, {}", self.usual_hours));
+        }
+        if !(1..=MOST_DAYS).contains(&self.horizon_days) {
+            return wrong("horizon_days", format!("must be 1 to {MOST_DAYS} (a hundred years)"));
+        }
         if self.unused_warn_hours > MOST_HOURS {
             return wrong("unused_warn_hours", format!("must be 0 (never) to {MOST_HOURS} (ten years)"));
         }
@@ -115,6 +131,8 @@ impl Lease {
         let users = Terms {
             usual: hours(self.usual_hours),
             longest: Some(hours(self.longest_hours)),
+            shortest: SignedDuration::from_mins(i64::from(self.shortest_minutes)),
+            horizon: Some(hours(24 * self.horizon_days)),
             depth: self.depth,
             patience: hours(self.patience_hours),
             offers: count(self.offers),
@@ -137,10 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_as_esi_leap_has_it() {
+    fn nothing_said_is_as_esi_leap_has_it_within_bounds() {
         let config = Config::parse("").expect("defaults");
-        assert_eq!(config.lease.settings().terms(false), Terms::default());
-        assert_eq!(config.lease.settings().terms(true).longest, None);
+        let (shortest, horizon) = (SignedDuration::from_mins(10), Some(SignedDuration::from_hours(24 * 366)));
+        assert_eq!(config.lease.settings().terms(false), Terms { shortest, horizon, ..Terms::default() });
+        let free = Terms { longest: None, ..Terms::default() };
+        assert_eq!(config.lease.settings().terms(true), free, "an administrator");
     }
 
     #[test]
@@ -161,6 +181,8 @@ mod tests {
         assert!(refusal("[lease]\nlongest_hour = 1").contains("did you mean 'lease.longest_hours'"));
         assert!(refusal("[lease]\nusual_hours = 0").contains("lease.usual_hours"));
         assert!(refusal("[lease]\nusual_hours = 600").contains("lease.longest_hours, 504"));
+        assert!(refusal("[lease]\nusual_hours = 1\nshortest_minutes = 61").contains("lease.shortest_minutes"));
+        assert!(refusal("[lease]\nhorizon_days = 0").contains("lease.horizon_days"));
         assert!(refusal("[lease]\ndepth = 0").contains("lease.depth"));
         assert!(refusal("[lease]\nparts = 0").contains("lease.parts"));
         assert!(refusal("[lease]\nhistory_days = 0").contains("history_days"));

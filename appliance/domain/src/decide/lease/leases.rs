@@ -46,6 +46,7 @@ impl Room<'_> {
         let wanted = &NewLease { wish: offer.wish, ..wanted.clone() };
         let lease = self.fresh(id, owner, offer.node, span, wanted, (Some(offer.id), offer.parent));
         terms.check_length(&lease, &self.view.lease)?;
+        terms.check_place(span, now)?;
         Ok(self.put_lease(lease))
     }
 
@@ -71,6 +72,7 @@ impl Room<'_> {
         let above = (None, parent.map(|parent| parent.id));
         let lease = self.fresh(id, owner.to_owned(), node.id, span, wanted, above);
         terms.check_length(&lease, &self.view.lease)?;
+        terms.check_place(span, now)?;
         Ok(self.put_lease(lease))
     }
 
@@ -100,6 +102,9 @@ impl Room<'_> {
         self.must_hold_what_is_under(&lease, span)?;
         let (node, level) = (self.node(lease.node)?.clone(), (lease.node, lease.parent));
         let changed = Lease { span, revision: revision + 1, updated_at: Some(now), ..(*lease).clone() };
+        if lease.state == LeaseState::Created {
+            terms.check_place(span, now)?;
+        }
         if let Ok(more) = Span::new(lease.span.end, end) {
             terms.check_length(&changed, &self.view.lease)?;
             // The offer that it was claimed from is not in its own lease's way; beyond that offer others are.

@@ -179,6 +179,24 @@ fn no_lease_is_empty_ends_before_now_or_is_too_long() {
 }
 
 #[test]
+fn no_lease_is_too_short_or_begins_too_far_ahead() {
+    let mut world = World::new();
+    world.offer(1, OWNER, 0, 100_000).expect("free");
+    let free = world.terms;
+    let (shortest, horizon) = (SignedDuration::from_hours(2), Some(SignedDuration::from_hours(100)));
+    world.terms = Terms { shortest, horizon, ..free };
+    let words = world.claim(1, 1, Some((10, 11))).expect_err("too short").to_string();
+    assert!(words.contains("2 hours at least"), "{words}");
+    let words = world.claim(1, 1, Some((101, 110))).expect_err("too far").to_string();
+    assert!(words.contains("4 days and 4 hours from now at the latest"), "{words}");
+    assert!(matches!(world.lease(1, OWNER, Some((200_000, 200_010))), Err(Refusal::Forbidden(_))));
+    world.claim(1, 1, Some((100, 102))).expect("just so");
+    assert!(matches!(world.move_end(1, 101), Err(Refusal::Forbidden(_))), "by its end neither");
+    world.terms = world.terms.of_administrators();
+    world.claim(2, 1, Some((90_000, 90_001))).expect("an administrator");
+}
+
+#[test]
 fn an_end_moves_where_nobody_is() {
     let mut world = World::new();
     world.offer(1, OWNER, 0, 100).expect("free");
