@@ -1,6 +1,7 @@
 //! Bodies: one object, its members taken out one by one; what is left over at the end was not known.
 
 use super::fault::Fault;
+use super::unique::Unique;
 use super::{RESOURCE_TYPE, time};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -9,7 +10,7 @@ use leasehold_domain::lease::{Label, Wish};
 use serde_json::{Map, Value};
 
 /// A body, or why it is none.
-pub(super) type Body = Result<Json<Value>, JsonRejection>;
+pub(super) type Body = Result<Json<Unique>, JsonRejection>;
 
 /// Letters of a name, as esi-leap has it, and of a purpose.
 const LONGEST_NAME: usize = 255;
@@ -50,13 +51,20 @@ fn in_properties(name: &str) -> String {
 /// What a body says.
 pub(super) struct Said(Map<String, Value>);
 
+/// It is not shown, but changes how others are shown what is around it.
+fn is_unseen(letter: char) -> bool {
+    let of_direction =
+        matches!(letter, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}') || of_direction
+}
+
 fn invalid(name: &str, why: &str) -> Fault {
     Fault::bad_request(format!("Invalid input for field/attribute {name}. {why}"))
 }
 
 impl Said {
     pub(super) fn of(body: Body) -> Result<Said, Fault> {
-        match body?.0 {
+        match body?.0.0 {
             Value::Object(map) => Ok(Said(map)),
             _ => Err(Fault::bad_request("The body must be a JSON object.")),
         }
@@ -67,16 +75,18 @@ impl Said {
         self.0.remove(name).filter(|value| !value.is_null())
     }
 
-    /// A text without control characters: others are shown it in their terminals.
+    /// A text without control characters and signs that turn what follows around or begin a new line: others are shown it
+    /// in their terminals.
     pub(super) fn text(&mut self, name: &str, longest: usize) -> Result<Option<String>, Fault> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) if text.chars().count() > longest => {
                 Err(invalid(name, &format!("It may have {longest} letters.")))
             }
-            Some(Value::String(text)) if text.chars().any(char::is_control) => {
-                Err(invalid(name, "Control characters are not allowed."))
-            }
+            Some(Value::String(text)) if text.chars().any(is_unseen) => Err(invalid(
+                name,
+                "Control characters, line separators and signs that change the direction of text are not allowed.",
+            )),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(invalid(name, "It must be a string.")),
         }

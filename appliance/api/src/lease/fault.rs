@@ -60,7 +60,9 @@ impl From<ReadError> for Fault {
 
 impl From<JsonRejection> for Fault {
     fn from(rejection: JsonRejection) -> Fault {
-        Fault::new(rejection.status(), rejection.body_text())
+        // JSON that says something twice is wrong as a whole.
+        let status = Some(rejection.status()).filter(|status| *status != StatusCode::UNPROCESSABLE_ENTITY);
+        Fault::new(status.unwrap_or(StatusCode::BAD_REQUEST), rejection.body_text())
     }
 }
 

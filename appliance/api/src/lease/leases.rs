@@ -190,7 +190,7 @@ pub(super) async fn create(
     let wish = said.wish(&label)?;
     said.end()?;
     let view = api.engine.view();
-    let project = whose::project_meant(&view, &asker, &lessee);
+    let project = whose::lessee_meant(&view, &asker, &lessee);
     if let Ok(project) = &project {
         let wanted = NewLease {
             label: label.clone(),

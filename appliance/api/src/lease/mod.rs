@@ -25,6 +25,7 @@ mod once;
 mod quotas;
 mod reservations;
 mod time;
+mod unique;
 mod usage;
 mod whose;
 

@@ -29,7 +29,7 @@ pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> 
         Some(project) => wanted.takes(project),
         None => *wanted == Wanted::Anything,
     };
-    let now = Timestamp::now();
+    let now = api.engine.store.now();
     let nodes = source(&view, &asker, [&owner, &lessee], class).filter(|node| {
         let settings = &node.settings;
         class.is_none_or(|class| settings.resource_class.as_deref() == Some(class))

@@ -28,7 +28,7 @@ pub(super) async fn list(State(api): State<Api>, asker: Asker, asked: Asked) -> 
     // Also of what is over: what others do not see takes no place among the newest.
     let wanted = {
         let (asker, filter) = (asker.clone(), filter.clone());
-        move |offer: &Offer| filter.takes(&of, offer) && whose::sees(&*asker, &of, offer)
+        move |offer: &Offer| filter.takes(&of, offer) && whose::sees(&asker, &of, offer)
     };
     let mut rows: Vec<Arc<Offer>> = match (filter.project.this(), filter.node()) {
         _ if filter.finds_nothing() => Vec::new(),

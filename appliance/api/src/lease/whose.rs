@@ -284,3 +284,13 @@ pub(super) fn project_called(view: &View, asker: &Asker, ident: &str) -> Option<
 pub(super) fn project_meant(view: &View, asker: &Asker, ident: &str) -> Result<String, Fault> {
     project_called(view, asker, ident).ok_or_else(|| Fault::bad_request(format!("No project named {ident}.")))
 }
+
+/// The project that is to have a lease. A domain is none: nobody works for one.
+pub(super) fn lessee_meant(view: &View, asker: &Asker, ident: &str) -> Result<String, Fault> {
+    let found = project_meant(view, asker, ident)?;
+    let project = parse_id(&found).and_then(|id| view.identity.project(ProjectId(id)));
+    match project.is_some_and(|project| project.is_domain()) {
+        true => Err(Fault::bad_request(format!("{ident} is a domain: name one of its projects."))),
+        false => Ok(found),
+    }
+}

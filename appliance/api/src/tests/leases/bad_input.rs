@@ -81,6 +81,8 @@ async fn bad_requests_are_refused_and_change_nothing() {
         ("name", json!(7)),
         ("name", json!("two\nlines")),
         ("name", json!("\u{1b}[2J")),
+        ("name", json!("pay \u{202e}eve")),
+        ("purpose", json!("two\u{2028}lines")),
         ("name", json!(large)),
         ("properties", json!([])),
         ("properties", json!("x")),
@@ -198,4 +200,27 @@ async fn a_time_that_is_taken_is_refused_with_who_takes_it() {
     assert_eq!(market.ask(&market.owner, "DELETE", "/offers/off1", Value::Null).await.0, StatusCode::OK);
     let late = market.ask(&market.lessee, "POST", "/offers/off1/claim", json!({"start_time": DAY})).await;
     assert_eq!(late.0, StatusCode::NOT_FOUND, "by its name it is gone");
+}
+
+#[tokio::test]
+async fn nothing_is_said_twice_and_no_domain_has_a_lease() {
+    let market = Market::new().await;
+    let before = market.everything().await;
+    let twice = r#"{"resource_uuid": "n1", "project_id": "sublessee", "project_id": "lessee"}"#;
+    let headers = [("x-auth-token", market.owner.token.as_str()), ("content-type", "application/json")];
+    let mut request = axum::http::Request::builder().method("POST").uri("/lease/v1/leases");
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(axum::body::Body::from(twice)).expect("a request");
+    let (status, answer) = market.rig.send(public(market.rig.api.clone()), request).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    assert!(words(&answer).contains("'project_id' is there twice"), "{answer}");
+    let view = market.rig.api.engine.view();
+    let domain = view.identity.projects().find(|project| project.is_domain()).expect("one").id_text();
+    let body = json!({"resource_uuid": "n1", "project_id": domain});
+    let (status, answer) = market.ask(&market.owner, "POST", "/leases", body).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    assert!(words(&answer).contains("is a domain"), "{answer}");
+    assert_eq!(market.everything().await, before);
 }
