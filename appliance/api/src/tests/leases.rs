@@ -18,8 +18,8 @@ mod quarantine;
 mod quotas;
 mod reservations;
 mod told;
-mod webhooks;
 mod usage;
+mod webhooks;
 mod whose;
 
 const SHIPPED: &str = include_str!("../../../../config/policy.yaml");
