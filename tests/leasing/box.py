@@ -13,12 +13,14 @@ class Box:
 
     def __init__(self, clients):
         self.clients = clients
-        self.environment = {"PATH": os.environ["PATH"], "LEASEHOLD_SOCKET": str(clients.service.state / "leasehold.sock")}
+        socket = clients.service.state / "leasehold.sock"
+        self.environment = {"PATH": os.environ["PATH"], "LEASEHOLD_SOCKET": str(socket)}
 
     def call(self, command):
         """Exit status, standard output, standard error."""
         program = str(self.clients.service.program)
-        done = subprocess.run(f"'{program}' {command}", shell=True, env=self.environment, capture_output=True, text=True)
+        words = f"'{program}' {command}"
+        done = subprocess.run(words, shell=True, env=self.environment, capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
 
     def expect(self, status, words, command):
@@ -48,8 +50,8 @@ def box(clients):
     """Offers, leases and reservations by whoever administers the box."""
     here = Box(clients)
     for node in ("n1", "n2"):
-        made = f"openstack baremetal node create --driver fake-hardware --name {node} --owner $owner --resource-class gpu"
-        clients.expect("sys", "ok", made)
+        made = f"--driver fake-hardware --name {node} --owner $owner --resource-class gpu"
+        clients.expect("sys", "ok", f"openstack baremetal node create {made}")
     clients.expect("sys", "ok", "openstack baremetal node manage n1 n2 --wait 60")
     clients.expect("sys", "ok", "openstack baremetal node provide n1 n2 --wait 60")
 
@@ -63,7 +65,8 @@ def box(clients):
     here.expect(0, "NAME", "offer list --project lessee")
 
     lease = here.ask("lease claim spring --project lessee --name mine --start 2090-01-02T00:00:00 --for '2d 12h'")
-    clients.count("the lessee has it", (lease["project"], lease["end_time"]) == ("lessee", "2090-01-04T12:00:00"), str(lease))
+    is_hers = (lease["project"], lease["end_time"]) == ("lessee", "2090-01-04T12:00:00")
+    clients.count("the lessee has it", is_hers, str(lease))
     clients.expect("lessee", f"ok {lease['uuid']}", "openstack esi lease list")
     here.expect(1, "is leased", "lease claim spring --project other --start 2090-01-03T00:00:00 --for 1d")
     here.expect(0, "2090-01-05T12:00:00", "lease extend mine --for 1d")
@@ -89,7 +92,8 @@ def box(clients):
     here.expect(1, "not found", f"reservation show {group}")
 
     rows = here.ask("calendar --class gpu --from 2090-01-01T00:00:00 --to 2090-03-01T00:00:00")["nodes"]
-    clients.count("the calendar has both nodes", [row["node"] for row in rows] == ["n1", "n2"], json.dumps(rows, indent=1))
+    has_both = [row["node"] for row in rows] == ["n1", "n2"]
+    clients.count("the calendar has both nodes", has_both, json.dumps(rows, indent=1))
     here.expect(0, "2090-02-01T00:00:00  never", "calendar --nodes n1 --from 2090-02-15T00:00:00")
     here.expect(1, "366 days", "calendar --from 2090-01-01T00:00:00 --to 2092-01-01T00:00:00")
     now = here.ask("lease create n1 lessee --for 1d --name now")

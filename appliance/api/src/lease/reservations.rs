@@ -81,8 +81,10 @@ fn need(value: Value) -> Result<Need, Fault> {
     }
 }
 
-/// Leases as one document.
+/// Leases as one document, in an order of their own: it is the same whoever looks them up, and how.
 fn reservation(view: &View, id: ReservationId, leases: &[Arc<Lease>]) -> Value {
+    let mut leases = leases.to_vec();
+    leases.sort_by_key(|lease| lease.id);
     let first = leases.iter().map(|lease| lease.span.start).min();
     let last = leases.iter().map(|lease| lease.span.end).max();
     let name = leases.first().and_then(|lease| lease.label.name.clone());
